@@ -22,8 +22,8 @@ from bench.errors import BenchError
 from bench.jobs.scoring import key, targets_of
 from bench.metrics.request import LATENCY
 from bench.record import CELL, COLUMNS, CURVE, SCORES, read_rows, stacked
-from bench.report import ImportedCell, Supplement
 from bench.report.footnotes import counted
+from bench.report.supplement import ImportedCell, Supplement
 from bench.runtime.stale import AGAIN
 from bench.store import Store, write_atomic
 from bench.typed import plain

@@ -15,7 +15,15 @@ from bench.cli import main
 from bench.errors import BenchError
 from bench.imported_scores import View, added, as_lines, leave_out, merged, put
 from bench.protocol import read
-from bench.report import Cost, Course, ImportedCell, Leak, Pretext, Pretraining, Supplement
+from bench.report.supplement import (
+    Cost,
+    Course,
+    ImportedCell,
+    Leak,
+    Pretext,
+    Pretraining,
+    Supplement,
+)
 from bench.show.reports import write_reports
 from bench.store import Store
 from bench.typed import plain

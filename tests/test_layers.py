@@ -157,7 +157,7 @@ def test_list_and_plan_need_no_monai(tmp_path, protocol_file, phantoms):
 
 REPORTED = """\
 from pathlib import Path; from bench import record
-from bench.protocol import *; from bench.report import write, terminal_table
+from bench.protocol import *; from bench.report.write import write, terminal_table
 section = Finetune(dataset='nowhere', split='rule', steps=1)
 p = Protocol('t', {'n': Net('unet')}, {'a': Row('scratch', 'n')}, (section,))
 write(p, record.frame([]), Path('.'))

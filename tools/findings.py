@@ -211,11 +211,8 @@ def heading(panel: Place, baseline: str, *, network: bool) -> str:
 @cache
 def protocol(report: str) -> Protocol:
     """Return the protocol of a study's report."""
-    return read(
-        ROOT / "protocols" / "studies" / f"{report.removeprefix('studies_')}.yaml",
-        "pilot",
-        drawn=True,
-    )
+    file = ROOT / "protocols" / "studies" / f"{report.removeprefix('studies_')}.yaml"
+    return read(file, "pilot", drawn=True)
 
 
 def title(report: str, name: str) -> str:
@@ -251,14 +248,11 @@ def verdicts(report: str) -> list[dict[str, str]]:
 
 def claims() -> dict[str, list[Interval]]:
     """Return each claim's lines."""
-    drawn = {name: [*of_panels(places)] for name, places in CLAIMS.items()}
+    drawn = {}
+    for name, places in CLAIMS.items():
+        panels = groupby(places, attrgetter("heading"))
+        drawn[name] = [line for _, panel in panels for line in lines(panel)]
     return drawn | {"ranks": [*agreements()]}
-
-
-def of_panels(places: Iterable[Place]) -> Iterator[Interval]:
-    """Return the lines of places that follow one another; those with one heading are a panel."""
-    for _, panel in groupby(places, attrgetter("heading")):
-        yield from lines(panel)
 
 
 def zero(axis: str) -> str:

@@ -102,18 +102,9 @@ def resampled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     exact = [m / n for m, n in zip(shape, image.shape[1:], strict=True)]
     order, edges, blur = rng.choice([1, 3]), rng.random() < 0.5, rng.random() < 0.5
     wide = [0.4 / f if f < 1 and blur else 0 for f in exact]
-    return np.stack(
-        [
-            ndimage.zoom(
-                ndimage.gaussian_filter(c, wide),
-                exact,
-                order=order,
-                mode="nearest",
-                grid_mode=edges,
-            )
-            for c in image.astype(np.float32)
-        ]
-    )
+    smooth = [ndimage.gaussian_filter(channel, wide) for channel in image.astype(np.float32)]
+    how = {"order": order, "mode": "nearest", "grid_mode": edges}
+    return np.stack([ndimage.zoom(channel, exact, **how) for channel in smooth])
 
 
 def windowed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -132,11 +123,9 @@ def _window(
 ) -> tuple[float, float]:
     """Draw the two ends; a window that leaves next to nothing but background is drawn again."""
     values, counts = np.unique(channel, return_counts=True)
-    body = (
-        channel != values[counts.argmax()]
-        if counts.max() > 0.2 * channel.size
-        else channel == channel
-    )
+    body = channel == channel
+    if counts.max() > 0.2 * channel.size:
+        body = channel != values[counts.argmax()]
     while True:
         clip = 0.3 if full_window else rng.uniform(0, 0.3)
         share = rng.choice([0.0, 1.0, rng.random()])
@@ -248,11 +237,8 @@ def real_scans(root: Path, half: int) -> Iterator[Scan]:
             yield Scan(folder.name, f"{folder.name} {_patient(path)}", image)
             if image.shape[3] > 5 and image.shape[1] > 60:
                 middle = image.shape[3] // 2
-                yield Scan(
-                    "2D real slices",
-                    f"{folder.name} {_patient(path)}",
-                    image[..., middle : middle + 1],
-                )
+                name = f"{folder.name} {_patient(path)}"
+                yield Scan("2D real slices", name, image[..., middle : middle + 1])
 
 
 def _is_label(path: Path) -> bool:
@@ -311,12 +297,8 @@ def report_search(scans: list[Scan], number: int, rng: np.random.Generator) -> i
         missed += full and individual not in result
         for group in (f"kind: {kind}", f"source: {scan.source}", "all"):
             row = rows[group]
-            row[:] = (
-                row[0] + 1,
-                row[1] + full,
-                row[2] + (individual in result),
-                *map(max, row[3:], ranks),
-            )
+            counts = row[0] + 1, row[1] + full, row[2] + (individual in result)
+            row[:] = *counts, *map(max, row[3:], ranks)
         if full and individual not in result:
             print(
                 f"missed: {scan.source} ({kind}), {ranks[0]} scored higher, {ranks[1]} once refined",

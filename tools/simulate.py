@@ -22,10 +22,8 @@ from studies import CLUSTERS, HEAVY, RUNS, SEEDS, TENTH, UNFINISHED, Design
 PATIENTS = (6, 24, 42, 100)
 SEED_COUNTS = (2, 3, 5, 10)
 SDS = (0.0, 1.0, 2.0)
-START, END = (
-    "<!-- simulated: python tools/simulate.py --write docs/statistics.md -->",
-    "<!-- /simulated -->",
-)
+START = "<!-- simulated: python tools/simulate.py --write docs/statistics.md -->"
+END = "<!-- /simulated -->"
 
 TREES = dict(sd_pretraining=1.0, sd_seed=1.0)
 LAYOUTS = {
@@ -117,30 +115,21 @@ def widths(studies: int) -> str:
 
 def layouts(studies: int) -> str:
     """Pretraining seeds with fine-tuning seeds."""
-    lines = [
-        [
-            name,
-            d.told,
-            share(judged(d, studies).rejected, studies),
-            share(of.sign_flipped(d, studies), studies),
-        ]
-        for name, d in LAYOUTS.items()
-    ]
+    lines = []
+    for name, d in LAYOUTS.items():
+        rejected = judged(d, studies).rejected, of.sign_flipped(d, studies)
+        lines.append([name, d.told, *(share(part, studies) for part in rejected)])
     cells = table(["pretrainings x fine-tunings", "told", "`paired`", "sign flip"], lines)
     return f"% of studies with a false claim; pretraining SD 1, fine-tuning SD 1, 42 patients:\n\n{cells}"
 
 
 def troubled(studies: int) -> str:
     """Missing cells, unequal seeds and what is not normal."""
-    lines = [
-        [
-            d.cells if d.cells != of.FULL else d.shape,
-            d.patients,
-            d.seeds if d.told == RUNS else f"{d.pretrainings} x {d.seeds}",
-            share(judged(d, studies).rejected, studies),
-        ]
-        for d in TROUBLED
-    ]
+    lines = []
+    for d in TROUBLED:
+        missing = d.cells if d.cells != of.FULL else d.shape
+        runs = d.seeds if d.told == RUNS else f"{d.pretrainings} x {d.seeds}"
+        lines.append([missing, d.patients, runs, share(judged(d, studies).rejected, studies)])
     return f"False claims, % of studies, run SD 1:\n\n{table(['trouble', 'patients', 'runs', '`paired`'], lines)}"
 
 
@@ -154,15 +143,10 @@ def tuned(studies: int) -> str:
         [k, *[share(of.tuned_each(k, d, studies), studies) for d in designs]] for k in (1, 3, 12)
     ]
     head = [f"{r} runs" for r in SEED_COUNTS]
-    alone = [
-        [
-            k,
-            by,
-            *[share(of.tuned_each(k, d, studies, **WITHOUT, crossed=c), studies) for d in designs],
-        ]
-        for k in (3, 12)
-        for by, c in (("by its own run", False), ("by the other runs", True))
-    ]
+    alone = []
+    for k, (by, c) in product((3, 12), (("by its own run", False), ("by the other runs", True))):
+        counts = [of.tuned_each(k, d, studies, **WITHOUT, crossed=c) for d in designs]
+        alone.append([k, by, *(share(count, studies) for count in counts)])
     return (
         "Tuned each: both rows choose the recipe with the best validation score, and no row is better. % of "
         f"studies with a false claim, 42 patients, run SD 1:\n\n{table(['recipes', *head], lines)}\n\n"
@@ -174,16 +158,12 @@ def tuned(studies: int) -> str:
 def others(studies: int) -> str:
     """Equivalence, families and the bootstrap."""
     less = few(studies)
-    lines = [
-        [
-            r,
-            share(judged(design, studies).falsely_equivalent, studies),
-            share(of.families(12, design, less), less),
-            share(of.bootstrapped(design, less), less),
-        ]
-        for r in SEED_COUNTS
-        for design in [Design(seeds=r)]
-    ]
+    lines = []
+    for r in SEED_COUNTS:
+        design = Design(seeds=r)
+        equivalent = share(judged(design, studies).falsely_equivalent, studies)
+        others = of.families(12, design, less), of.bootstrapped(design, less)
+        lines.append([r, equivalent, *(share(part, less) for part in others)])
     head = ["runs", "called equivalent at a true 1 point", "any of 12 methods wrong, after Holm"]
     cells = table([*head, "bootstrap interval leaves the truth out"], lines)
     return f"Other errors in % of studies or families, 42 patients, run SD 1:\n\n{cells}"

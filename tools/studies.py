@@ -19,11 +19,9 @@ from bench.random import numpy_rng
 POINT = 0.01
 ALPHA, ROPE = 0.05, 0.01  # the defaults of ``bench.stats.paired``
 FLIPS = 1999
-FULL, TENTH, UNFINISHED = (
-    "full",
-    "a tenth of the cells missing",
-    "a third of the patients lack half the runs",
-)
+FULL = "full"
+TENTH = "a tenth of the cells missing"
+UNFINISHED = "a third of the patients lack half the runs"
 NORMAL, HEAVY = "normal", "skewed patients, heavy-tailed residuals"
 RUNS, CLUSTERS, SEEDS = "runs", "clusters", "clusters and seeds"
 
@@ -56,10 +54,8 @@ def differences(design: Design, studies: int, seed: int = 0) -> np.ndarray:
     """Return studies without any effect, (studies, patients, runs), NaN where a cell is missing."""
     rng = numpy_rng(seed, f"studies of {design}")
     n, p, f = design.patients, design.pretrainings, design.seeds
-    patient, residual = (
-        rng.standard_normal((studies, n, 1, 1)),
-        rng.standard_normal((studies, n, p, f)),
-    )
+    patient = rng.standard_normal((studies, n, 1, 1))
+    residual = rng.standard_normal((studies, n, p, f))
     if design.shape == HEAVY:
         patient = rng.exponential(size=patient.shape) - 1
         residual = rng.standard_t(3, residual.shape) / np.sqrt(3)

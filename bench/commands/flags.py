@@ -22,15 +22,9 @@ def request(arguments: argparse.Namespace) -> Request:
     """Return what is asked of a run or a plan."""
     from bench.run import Request
 
-    return Request(
-        tuple(arguments.protocols),
-        arguments.out,
-        arguments.scale,
-        arguments.data,
-        only(arguments, "method=voco"),
-        tuple(arguments.sets),
-        arguments.phantoms,
-    )
+    a, chosen = arguments, only(arguments, "method=voco")
+    protocols, sets = tuple(a.protocols), tuple(a.sets)
+    return Request(protocols, a.out, a.scale, a.data, chosen, sets, a.phantoms)
 
 
 def only(arguments: argparse.Namespace, example: str = "seed=0") -> dict[str, list[str]]:
@@ -121,11 +115,9 @@ def without_gpu(arguments: argparse.Namespace, cluster: Profile | None) -> str:
     from bench.process import gpus
 
     if cluster is None:
-        return (
-            ""
-            if gpus()
-            else "this machine has none; use --executor slurm --cluster NAME for one that has"
-        )
+        if gpus():
+            return ""
+        return "this machine has none; use --executor slurm --cluster NAME for one that has"
     if cluster.asks_for_gpus:
         return ""
     if arguments.cluster is None:

@@ -90,11 +90,8 @@ def _detect(
         seconds = name, {job: None if h is None else 3600 * h for job, h in hours.items()}
     sights = detect.sights(plan, protocols, store, arguments.detect, seconds)
     if arguments.json:
-        print(
-            json.dumps(
-                {"provisional": plan.provisional, "detect": detect.as_json(sights)}, indent=1
-            )
-        )
+        value = {"provisional": plan.provisional, "detect": detect.as_json(sights)}
+        print(json.dumps(value, indent=1))
     else:
         print(*map(printable, detect.as_lines(sights, protocols, arguments.detect)), sep="\n")
     return 0

@@ -66,7 +66,7 @@ def _paper(arguments: argparse.Namespace, store: Store, names: list[str]) -> int
 def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
     """Draw what a bundle holds: each protocol in a folder of its own where there are several."""
     from bench.extras.bundle.opening import draw, opened
-    from bench.report import write_index
+    from bench.report.index import write as write_index
 
     file = bundles[0]
     if arguments.paper is not None:
@@ -74,11 +74,9 @@ def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
     if len(arguments.protocols) > 1:
         raise BenchError(f"{file}: is a bundle; give this file alone")
     if arguments.to is None or arguments.scale is not None:
-        why = (
-            ", which has one scale; leave --scale out"
-            if arguments.scale
-            else "; name a folder for its report with --to"
-        )
+        why = "; name a folder for its report with --to"
+        if arguments.scale:
+            why = ", which has one scale; leave --scale out"
         raise BenchError(f"{file}: is a bundle{why}")
     printed = set[str]()
     with opened(file) as bundle:

@@ -46,11 +46,8 @@ def _bundle_verify(arguments: argparse.Namespace, files: list[Path]) -> int:
     if len(files) != 1 or arguments.to or arguments.data:
         raise BenchError("bundle verify: takes one FILE, and no flag but --json")
     verified = verify(files[0])
-    print(
-        json.dumps({**asdict(verified), "file": str(verified.file)}, indent=1)
-        if arguments.json
-        else as_text(verified)
-    )
+    value = {**asdict(verified), "file": str(verified.file)}
+    print(json.dumps(value, indent=1) if arguments.json else as_text(verified))
     return 1 if verified.findings else 0
 
 

@@ -97,10 +97,8 @@ def _candidates(
         yield from _values(wants, word)
     elif word.startswith("-"):
         for action in parser._actions:
-            once = not isinstance(action, argparse._AppendAction) and {*action.option_strings} & {
-                *before
-            }
-            if action.option_strings and not once:
+            repeats = isinstance(action, argparse._AppendAction)
+            if action.option_strings and (repeats or not {*action.option_strings} & {*before}):
                 yield action.option_strings[-1], action.help or ""
     else:
         places = [action for action in parser._actions if not action.option_strings]

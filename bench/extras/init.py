@@ -79,11 +79,9 @@ def init(
         f"{re.sub(r'[^A-Za-z0-9_]+', '_', root.name).strip('_').lower() or 'first'}.yaml"
     )
     if path.exists() or not path.parent.is_dir():
-        why = (
-            "there already, and nothing is overwritten"
-            if path.exists()
-            else f"no folder {path.parent}"
-        )
+        why = "there already, and nothing is overwritten"
+        if not path.exists():
+            why = f"no folder {path.parent}"
         raise BenchError(f"{path}: {why}; name another file with --to")
     with ExitStack() as undo:
         listing = root / "dataset.json"

@@ -27,9 +27,8 @@ class Metric:
     title: str
     higher_is_better: bool
     task: str = "segmentation"  # what it judges: that, classification, or the network itself
-    pooled: bool = (
-        False  # of label maps: one number for each target over all cases, none of a case by itself
-    )
+    # of label maps: one number for each target over all cases, none of a case by itself
+    pooled: bool = False
     # as a loop that validates does: on the grid that the network sees, and of each case's targets first
     looped: bool = False
     signed: bool = False  # best at 0: what is ranked is the size, the sign says which way it errs

@@ -53,9 +53,8 @@ class Grid:
         edges = np.diag(np.asarray(spacing, dtype=np.float64))
         if affine is not None:
             sheared = np.asarray(affine, dtype=np.float64)[:3, :3].T
-            if (
-                sheared.shape != edges.shape or not abs(np.linalg.det(sheared)) > 0
-            ):  # a NaN fails, too
+            # a NaN fails, too
+            if sheared.shape != edges.shape or not abs(np.linalg.det(sheared)) > 0:
                 raise BenchError(
                     f"affine: give an invertible matrix for the {len(shape)} axes of the maps"
                 )

@@ -175,14 +175,11 @@ def tiled(
     """
     columns, wide, tall = size
     blocks = [(words(name, int(wide * columns / 0.095)), titles) for name, titles in blocks]
-    inches = [
-        0.22 * height(name)
-        + sum(
-            tall + 0.14 * max(map(height, titles[i : i + columns]))
-            for i in range(0, len(titles), columns)
-        )
-        for name, titles in blocks
-    ]
+    inches = []
+    for name, titles in blocks:
+        lines = [titles[i : i + columns] for i in range(0, len(titles), columns)]
+        of_lines = sum(tall + 0.14 * max(map(height, line)) for line in lines)
+        inches.append(0.22 * height(name) + of_lines)
     figure = new(max(wide * columns, NARROW), sum(inches))
     parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=inches).ravel()
     drawn = [

@@ -30,11 +30,8 @@ def title(report: ReportContext, pivot: Pivot) -> str:
     view = pivot.view
     if view.title:
         return ", ".join([view.title, *(_axis_value(report, pivot, axis) for axis in pivot.apart)])
-    shared = [
-        a
-        for a in TABLES
-        if a not in _headed(pivot) and not (a == "target" and pivot.values(a) == [MEAN])
-    ]
+    means = ["target"] if pivot.values("target") == [MEAN] else []
+    shared = [axis for axis in TABLES if axis not in (*_headed(pivot), *means)]
     shares = [SHARES] if view.columns[-1:] == ("fraction",) else []
     return ", ".join([*(_axis_value(report, pivot, axis) for axis in shared), *shares])
 
@@ -71,7 +68,7 @@ def caption(
         named = f"row {report.named(view.gain)!r}"
         over = "scratch of the same network" if view.gain == "baseline" else named
         texts.append(f"In brackets: the gain over {over}, on {SAME}.")
-    texts += [dagger()] if any(map(_has_dagger, entries)) else []
+    texts += [dagger()] if any(DAGGER in f"{e.published}{e.mean}" for e in entries) else []
     texts += [_compared(report, pivot)] if marked else []
     texts += [EQUAL_DRAWS] if any(_draws_are_equal(report, e) for e in entries) else []
     texts += sentences(view, entries)
@@ -108,17 +105,9 @@ def _shared(report: ReportContext, pivot: Pivot) -> list[str]:
 
 def _draws_are_equal(report: ReportContext, cell: TableCell) -> bool:
     key = cell.key
-    return (
-        key is not None
-        and key.fraction == 100
-        and report.protocol.finetune[key.section].evaluation == "probe"
-        and bool(cell.sd)
-        and float(cell.sd) == 0
-    )
-
-
-def _has_dagger(cell: TableCell) -> bool:
-    return DAGGER in f"{cell.published}{cell.mean}"
+    if key is None or key.fraction != 100 or not cell.sd or float(cell.sd) != 0:
+        return False
+    return report.protocol.finetune[key.section].evaluation == "probe"
 
 
 def _of_one(report: ReportContext, metric: str, spread: str) -> str:

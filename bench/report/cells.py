@@ -59,9 +59,8 @@ class Cell:
     targets: int = 1  # least number of targets behind a run's mean
     failed: int = 0  # runs, each fold by itself
     jobs: tuple[str, ...] = ()  # that failed
-    over: int = (
-        0  # equal where two means are of the same patients, cases, fine-tuning seeds and targets
-    )
+    # equal where two means are of the same patients, cases, fine-tuning seeds and targets
+    over: int = 0
 
 
 class Run(NamedTuple):
@@ -174,9 +173,8 @@ def _failed(bad: pd.DataFrame) -> dict[Key, set[Run]]:
 def _initials(table: pd.DataFrame) -> dict[str, dict[int, tuple[str, ...]]]:
     """Return what the fine-tunings of every row and section started from."""
     initials: dict[str, dict[int, tuple[str, ...]]] = {}
-    for row, section, init in sorted(
-        table[["row", "section", "init"]].itertuples(index=False, name=None)
-    ):
+    starts = table[["row", "section", "init"]].itertuples(index=False, name=None)
+    for row, section, init in sorted(starts):
         of_row = initials.setdefault(row, {})
         of_row[int(section)] = (*of_row.get(section, ()), init)
     return initials

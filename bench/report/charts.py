@@ -125,11 +125,10 @@ def runs_at(report: ReportContext, keys: Sequence[Key]) -> tuple[tuple[float | N
     runs = sorted({run for cell in cells for run in cell})
     if len(runs) < 2:
         return ()
+    units = [report.unit(key.metric) for key in keys]
+    both = [*zip(units, cells, strict=True)]
     return tuple(
-        tuple(
-            in_print(cell[run], report.unit(key.metric)) if run in cell else None
-            for key, cell in zip(keys, cells, strict=True)
-        )
+        tuple(in_print(cell[run], unit) if run in cell else None for unit, cell in both)
         for run in runs
     )
 

@@ -88,10 +88,8 @@ def means_of(report: ReportContext, keys: Sequence[Key]) -> np.ndarray:
     As in the table: over patients, then targets, then runs. NaN where there is nothing in common. Of values
     over all test cases at once the cells' own means, where these are of the same folds and runs.
     """
-    cells, scores = (
-        [report.cells.at(key) for key in keys],
-        [report.cells.scores(key) for key in keys],
-    )
+    cells = [report.cells.at(key) for key in keys]
+    scores = [report.cells.scores(key) for key in keys]
     if not cells or any(cell is None or cell.mean is None for cell in cells):
         return np.full(len(keys), np.nan)
     means = np.array([cell.mean for cell in cells if cell is not None], float)

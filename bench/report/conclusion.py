@@ -117,16 +117,12 @@ def next_step(report: ReportContext, rows: Sequence[RowComparison]) -> str:
     if report.protocol.scale == "smoke":
         scale = "pilot" if "pilot" in report.protocol.scales else "paper"
         return f"Next step: run it at {scale} scale (bench run ... --scale {scale})."
-    here = [row for row in rows if not _from_file(report, row.key.row)]
+    declared = {row.key.row: row_of(report.protocol, row.key.row)[0] for row in rows}
+    here = [row for row in rows if not ((spec := declared[row.key.row]) and spec.init)]
     if not here:
         return "Next step: add weights of other pretrainings, each as a row of its own."
     seeds = "" if all(row.judged.comparison.seeds > 1 for row in here) else SEEDS
     return f"Next step: add seeds (bench run ... {seeds}{PAIRED})."
-
-
-def _from_file(report: ReportContext, row: str) -> bool:
-    declared, _ = row_of(report.protocol, row)
-    return declared is not None and bool(declared.init)
 
 
 def verdict_tables(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[Table]:
@@ -152,13 +148,8 @@ def _verdict_table(report: ReportContext, group: VerdictGroup, shown: set[str]) 
         [f"{what}.", *_regions(report, group), *_reasons(report, group.rows), *left_out]
     )
     head = [h for h in HEAD if h in shown]
-    table = grid(
-        head,
-        (),
-        f"{title}. Verdicts: {counts}" if counts else title,
-        caption,
-        words=[head.index("Verdict")],
-    )
+    title += f". Verdicts: {counts}" if counts else ""
+    table = grid(head, (), title, caption, words=[head.index("Verdict")])
     lines = (
         (heading, [_line(name, row, unit, shown) for name, row in family])
         for heading, family in _families(report, group)
@@ -351,15 +342,11 @@ def interval(report: ReportContext, key: Key) -> str:
     scores = report.cells.scores(key)
     if scores is None:
         return ""
-    values, (clusters, seeds) = (
-        mean_of(scores.values, 2),
-        run_seeds(report, key.row, key.row, scores.runs),
-    )
-    c = (
-        stats.compared(values, clusters, None, seeds=seeds, flips=False)
-        if (values == values).any()
-        else None
-    )
+    values = mean_of(scores.values, 2)
+    clusters, seeds = run_seeds(report, key.row, key.row, scores.runs)
+    c = None
+    if (values == values).any():
+        c = stats.compared(values, clusters, None, seeds=seeds, flips=False)
     if c is None or c.low != c.low:
         return ""
     unit = report.unit(key.metric)
@@ -415,11 +402,9 @@ def settles(row: RowComparison) -> str:
     """Say what would tell such a difference from none: seeds first, then patients."""
     c = row.judged.comparison
     if row.judged.verdict == WEIGHTS:
-        what = (
-            "another fine-tuning seed"
-            if c.pretrainings > 1 and c.seeds == 1
-            else "another pretraining seed"
-        )
+        what = "another pretraining seed"
+        if c.pretrainings > 1 and c.seeds == 1:
+            what = "another fine-tuning seed"
         return f"to say more, add {what}"
     if c.smallest_p > c.alpha:
         return f"to say more, test {fewest_patients()} patients or more"

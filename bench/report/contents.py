@@ -50,10 +50,8 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
     """Return what a report holds; ``plain``: without verdicts, intervals and ranks."""
     groups = [] if plain else verdicts(report)
     seen = Sensitivity() if plain else sensitivity(report, groups)
-    doses, forests = (
-        conclusion.dose_figures(report, groups),
-        conclusion.forest_figures(report, groups),
-    )
+    doses = conclusion.dose_figures(report, groups)
+    forests = conclusion.forest_figures(report, groups)
     figures = [*doses, *wanted(report)]
     late = [figure for figure in figures if figure.name.startswith(LATE)]
     sentence = "" if plain else conclusion.sentence(report, groups)

@@ -117,13 +117,11 @@ class ReportContext:
     def synthetic(self) -> str:
         """Return ``synthetic data`` where all scores are of it, ``partly synthetic data``, or nothing."""
         synthetic = [info.synthetic for info in self.info.values()]
-        return (
-            ""
-            if not any(synthetic)
-            else "synthetic data"
-            if all(synthetic)
-            else "partly synthetic data"
-        )
+        if not any(synthetic):
+            return ""
+        if all(synthetic):
+            return "synthetic data"
+        return "partly synthetic data"
 
     @property
     def metrics(self) -> list[str]:
@@ -213,10 +211,8 @@ class ReportContext:
 
     def _printed_as(self, section: int) -> tuple[str, ...]:
         """Return the names under which a paper may print a section; of twins one alone is the data set."""
-        info, name = (
-            self.info[self.protocol.finetune[section].dataset],
-            self.protocol.sections[section],
-        )
+        info = self.info[self.protocol.finetune[section].dataset]
+        name = self.protocol.sections[section]
         twins = sum(t.dataset == info.name for t in self.protocol.finetune)
         return (info.name, info.title) if twins == 1 or name == info.name else (name,)
 

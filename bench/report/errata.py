@@ -67,10 +67,8 @@ def _twice(cells: tuple[str, ...], table: str) -> Iterator[_Erratum]:
     """Yield what is to be said of a cell's number in one table by that of another, named ``table1: PGL``."""
     _, dataset, target, metric, *both = cells[: len(TWICE)]
     for (first, printed), (second, other) in ((both[:2], both[2:]), (both[2:], both[:2])):
-        (table_name, _, method), (other_table, _, name) = (
-            first.partition(": "),
-            second.partition(": "),
-        )
+        table_name, _, method = first.partition(": ")
+        other_table, _, name = second.partition(": ")
         if table_name == table:
             text = f"{table_title(other_table)} of the same paper ({name}) prints {other} for this cell."
             yield _Erratum(method, dataset, target, metric, printed, text)

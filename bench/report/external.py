@@ -63,13 +63,8 @@ def _entries(changed: Change, unit: str) -> tuple[str, ...]:
         within = f"{difference(changed.low, unit)} to {difference(changed.high, unit)}"
     first, second = (number(mean, unit) for mean in changed.means)
     patients = " and ".join(map(str, changed.patients))
-    return (
-        first,
-        second,
-        difference(changed.mean, unit),
-        within,
-        f"{changed.runs} {TIMES} {patients}",
-    )
+    change = difference(changed.mean, unit)
+    return first, second, change, within, f"{changed.runs} {TIMES} {patients}"
 
 
 def _same(

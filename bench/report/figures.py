@@ -318,11 +318,9 @@ def _withheld(info: DatasetInfo) -> str:
         )
     licence = f"licence {info.licence}" if info.licence else "licence not stated here"
     licence += ", by its dataset.json" if info.licence and not info.registered else ""
-    how = (
-        "'redistribution = True' into its data set file"
-        if info.registered
-        else "'\"redistribution\": true' into its dataset.json"
-    )
+    how = "'\"redistribution\": true' into its dataset.json"
+    if info.registered:
+        how = "'redistribution = True' into its data set file"
     return (
         f"Images of {info.title} are left out: it is not stated that they may be shared ({licence}). Read "
         f"the terms of the data set before you share its images. If you may share them, write {how} and run "

@@ -80,10 +80,8 @@ def remark(report: ReportContext, key: Key, cell: Cell | None, usual: str, notes
     target = report.protocol.layout.mean if key.target == MEAN else key.target
     place = f"{report.labels[key.section]}, " if len(report.labels) > 1 else ""
     where = f"{report.named(key.row)}, {place}{key.fraction} %, {target}"
-    for count, kind in (
-        (cell.undefined, UNDEFINED[report.task(key.section)]),
-        (cell.penalised, PENALISED),
-    ):
+    undefined = cell.undefined, UNDEFINED[report.task(key.section)]
+    for count, kind in (undefined, (cell.penalised, PENALISED)):
         if count:
             letters.append(notes.tally(kind, f"{count} of {cell.values}", where))
     return " ".join(filter(None, letters))
@@ -118,11 +116,9 @@ def leaked(leak: Leak) -> str:
     listed = ", ".join(leak.cases[:LISTED]) + (" ..." if len(leak.cases) > LISTED else "")
     are = "is" if len(leak.cases) == 1 else "are"
     they = "it was" if len(leak.cases) == 1 else "they were"
-    what = (
-        "left out before training"
-        if leak.dropped
-        else "kept, as the protocol says, so this number is optimistic"
-    )
+    what = "kept, as the protocol says, so this number is optimistic"
+    if leak.dropped:
+        what = "left out before training"
     return (
         f"{len(leak.cases)} of {leak.tests} test cases {are} also in the pretraining data, as {leak.read} "
         f"of its cases: {listed}; {they} {what}"

@@ -66,9 +66,8 @@ class Divided:
     """Scores of one row by group, (patients, the same runs) each; two groups or more of two patients or more."""
 
     scores: dict[str, np.ndarray]
-    seeds: tuple[
-        list[int] | None, list[int] | None
-    ]  # of pretraining and of fine-tuning, of each run
+    # of pretraining and of fine-tuning, of each run
+    seeds: tuple[list[int] | None, list[int] | None]
 
     @property
     def runs(self) -> int:
@@ -221,14 +220,8 @@ def _means(
         for name in names
     ]
     widest, patients = every[0], sum(map(len, divided.scores.values()))
-    return (
-        report.named(row),
-        *cells,
-        difference(widest.change.mean, unit),
-        _interval(widest.low, widest.high, unit),
-        _p(widest),
-        f"{divided.runs} {TIMES} {patients}",
-    )
+    cells += [difference(widest.change.mean, unit), _interval(widest.low, widest.high, unit)]
+    return report.named(row), *cells, _p(widest), f"{divided.runs} {TIMES} {patients}"
 
 
 def _pairs(

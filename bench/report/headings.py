@@ -12,9 +12,8 @@ from bench.report.context import ReportContext
 from bench.report.pivot import STUBS, AxisValues, Pivot, group, on_networks, word
 from bench.report.tabular import Column, Line
 
-GROUP = (
-    "group"  # of rows, as the layout states it: a level before them where no heading line says it
-)
+# of rows, as the layout states it: a level before them where no heading line says it
+GROUP = "group"
 
 
 def levels(report: ReportContext, pivot: Pivot, side: int) -> list[str]:

@@ -83,12 +83,8 @@ def captions(report: ReportContext) -> tuple[str, ...]:
     table = report.extras.tracked
     if table is None or not len(table):
         return (HOW,)
-    return (
-        HOW,
-        *_apart(report, table),
-        *_mixed(report, table),
-        *([peeked(report.protocol)] if "test" in {*table["part"]} else []),
-    )
+    tested = [peeked(report.protocol)] if "test" in {*table["part"]} else []
+    return HOW, *_apart(report, table), *_mixed(report, table), *tested
 
 
 def _apart(report: ReportContext, table: pd.DataFrame) -> tuple[str, ...]:
@@ -145,11 +141,8 @@ def _points(protocol: Protocol, table: pd.DataFrame) -> pd.DataFrame:
     line = ["row", "section", "fraction"]
     jobs = table.groupby(line)["job"].nunique().rename("jobs")
     seen = table.groupby([*line, "look"])["job"].nunique().rename("seen")
-    where = (
-        table.drop_duplicates(["job", "row", "step", "metric"])
-        .groupby(POINT)[["step", "epoch"]]
-        .mean()
-    )
+    unique = table.drop_duplicates(["job", "row", "step", "metric"])
+    where = unique.groupby(POINT)[["step", "epoch"]].mean()
     over = runs.groupby(POINT, observed=True)
     points = (
         over.mean().rename("mean").to_frame().assign(sd=over.std(ddof=1).fillna(0.0)).join(where)

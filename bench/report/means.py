@@ -118,9 +118,6 @@ def _cases_first(scores: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     """Return the means over targets as validation loops take them: of each case, then over cases."""
     names = [*keys, *RUN]
     metrics = [metric for metric in scores["metric"].unique() if looped(metric)]
-    of_cases = (
-        scores[scores["metric"].isin(metrics)]
-        .groupby([*names, "case"], observed=True)["value"]
-        .mean()
-    )
+    wanted = scores[scores["metric"].isin(metrics)]
+    of_cases = wanted.groupby([*names, "case"], observed=True)["value"].mean()
     return of_cases.groupby(level=names, observed=True).mean()

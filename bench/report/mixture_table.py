@@ -23,11 +23,9 @@ def mixture_of(report: ReportContext, view: View) -> Table:
     assert section is not None  # a protocol without one is refused
     named = mixture.mixture(section.mixture) if section.mixture else None
     parts, read = mixture.parts(section), report.extras.read
-    ingredients = (
-        read
-        if [ingredient.dataset for ingredient in read] == [part.dataset for part in parts]
-        else ()
-    )
+    ingredients: tuple[Ingredient, ...] = ()
+    if [ingredient.dataset for ingredient in read] == [part.dataset for part in parts]:
+        ingredients = read
     groups = {str(number): name for number, name in (named.groups if named else {}).items()}
     lines = [
         _line(report, view, part, groups, ingredients[i] if ingredients else None)
@@ -56,12 +54,9 @@ def _line(
         "Cases": read.cases if read else None,
         "Slices": read.slices if read else None,
     }
-    entries = tuple(
-        _count_cell(
-            ours[name], report.published.count(part.dataset, metric) if view.published else None
-        )
-        for name, metric in COUNTS.items()
-    )
+    count = report.published.count
+    printed = [count(part.dataset, m) if view.published else None for m in COUNTS.values()]
+    entries = tuple(map(_count_cell, ours.values(), printed))
     return Line((task, info.title, groups.get(group, DASH), labels), entries)
 
 

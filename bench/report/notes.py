@@ -304,9 +304,8 @@ def _titled(report: ReportContext, text: str) -> str:
 def _cautions(report: ReportContext) -> list[str]:
     """Return what settings alone may do to a comparison, and in which sections."""
     sections_of: dict[str, list[str]] = {DRIFT: [], FAVOURED: []}
-    for index, (label, target) in enumerate(
-        zip(report.labels, report.protocol.finetune, strict=True)
-    ):
+    labelled = zip(report.labels, report.protocol.finetune, strict=True)
+    for index, (label, target) in enumerate(labelled):
         if not (target.external or all(map(from_scratch, report.protocol.rows_in(index).values()))):
             sections_of[DRIFT] += [f"“{label}”"] if _drifts(target) else []
             sections_of[FAVOURED] += [f"“{label}”"] if _favours(target) else []
@@ -356,12 +355,8 @@ def _method_sources(protocol: Protocol, extras: Extras) -> tuple[Note, ...]:
 
 def _dataset_sources(report: ReportContext) -> tuple[Note, ...]:
     notes = []
-    read = dict.fromkeys(
-        [
-            *report.info,
-            *(name for pretraining in report.extras.pretrainings for name in pretraining.datasets),
-        ]
-    )
+    pretrained = (name for run in report.extras.pretrainings for name in run.datasets)
+    read = dict.fromkeys([*report.info, *pretrained])
     for name in read:
         info = dataset_info(name, report.extras)
         source = report.extras.sources.get(f"dataset/{name}", info.source)

@@ -106,14 +106,8 @@ def plain_page(
         marks: the scale of the records, and a mark for scores of synthetic scans; "" for none.
     """
     (title, about), (scale, synthetic) = titles, marks
-    header = {
-        "name": name,
-        "title": title,
-        "about": about,
-        "paper": "",
-        "table": "",
-        "scale": scale,
-    }
+    header = {"name": name, "title": title, "about": about, "scale": scale}
+    header |= {"paper": "", "table": ""}
     return template("page.html.j2").render(
         title=title,
         protocol=SimpleNamespace(**header, scaled=bool(scale)),
@@ -173,12 +167,10 @@ def _facts(report: ReportContext, seeds: int) -> list[tuple[str, str]]:
     seeded = "Seeds" if report.cells.probed else "Fine-tuning seeds"
     if all(t.draws for t in places):
         seeded = "Draws of patients"
+    shares = ", ".join(f"{fraction} %" for fraction in fractions)
     return [
         ("Rows with results", f"{len(done)} of {len(report.rows)}"),
         ("Data sets" if len(titles) > 1 else "Data set", ", ".join(titles)),
-        (
-            f"Label fraction{'s' if len(fractions) > 1 else ''}",
-            ", ".join(f"{f} %" for f in fractions),
-        ),
+        (f"Label fraction{'s' if len(fractions) > 1 else ''}", shares),
         (seeded, str(seeds)),
     ]

@@ -95,16 +95,12 @@ def pivots(report: ReportContext, view: View, ran: bool = False) -> list[Pivot]:
         points = tables.setdefault(values_on(point, free), {})
         points[values_on(point, view.lines), values_on(point, view.columns)] = point
     apart = tuple(a for i, a in enumerate(free) if len({key[i] for key in tables}) > 1)
-    return [
-        Pivot(
-            view,
-            sort(dict.fromkeys(line for line, _ in tables[key]), view.lines),
-            sort(dict.fromkeys(column for _, column in tables[key]), view.columns),
-            tables[key],
-            apart,
-        )
-        for key in sort(dict.fromkeys(tables), free)
-    ]
+    pivots = []
+    for key in sort(dict.fromkeys(tables), free):
+        lines, columns = (dict.fromkeys(names) for names in zip(*tables[key], strict=True))
+        ordered = sort(lines, view.lines), sort(columns, view.columns)
+        pivots.append(Pivot(view, *ordered, tables[key], apart))
+    return pivots
 
 
 def _value(report: ReportContext, view: View, axis: str, point: Point) -> Any:

@@ -94,10 +94,8 @@ def _ranking(
         return None
     both = dict(zip(scores_of, shared([*scores_of.values()]), strict=True))
     values, clusters = stacked([*both.values()])
-    order_given, lone = (
-        [*both],
-        [i for i, of_row in enumerate(values) if (~np.isnan(of_row)).any(axis=0).sum() == 1],
-    )
+    order_given = [*both]
+    lone = [i for i, of_row in enumerate(values) if (~np.isnan(of_row)).any(axis=0).sum() == 1]
     ranked = ranks(values, higher=not lower_is_better(metric, unit), clusters=clusters)
     order = np.argsort(ranked.rank, kind="stable")
     keys = [order_given[i] for i in order]
@@ -117,11 +115,9 @@ def _ranking(
     ]
     if not lines:
         return None
-    who = (
-        "every row"
-        if len(lone) == len(order_given)
-        else "; ".join(report.named(order_given[i].row) for i in lone)
-    )
+    who = "every row"
+    if len(lone) != len(order_given):
+        who = "; ".join(report.named(order_given[i].row) for i in lone)
     settled = WITHHELD.format(row=who) if lone else _settled(ranked, order)
     where = f"{report.labels[section]}, {fraction} % of the labels"
     alone = (
@@ -183,16 +179,16 @@ def _pairs(
     """Return for each row, beside each other, what is said of the two; all but the best only if ``every``."""
     pairs = [[Pair()] * (len(keys) if every else 1) for _ in keys]
     where = [(i, j) for i in range(len(keys)) for j in range(i if every else min(i, 1))]
-    within, family = region(report, keys[0]), []
+    within = region(report, keys[0])
+    rope = within.rope if within else None
+    family: list[stats.Comparison | None] = []
     for i, j in where:
         paired = differences_of(report, keys[i], keys[j], scores[keys[i]], scores[keys[j]])
-        family.append(
-            None
-            if paired is None
-            else stats.compared(
-                paired[0], paired[1], within.rope if within else None, seeds=paired[2], flips=False
-            )
-        )
+        comparison = None
+        if paired is not None:
+            values, clusters, seeds = paired
+            comparison = stats.compared(values, clusters, rope, seeds=seeds, flips=False)
+        family.append(comparison)
     judged = iter(stats.judged([comparison for comparison in family if comparison is not None]))
     for (i, j), comparison in zip(where, family, strict=True):
         if comparison is None:
@@ -207,12 +203,9 @@ def _pairs(
                     for v in sorted(sign * v for v in (comparison.low, comparison.high))
                 )
                 verdict = _turned(found_so.verdict, sign)
-                pairs[a][b] = Pair(
-                    SIGNS[verdict],
-                    f"{difference(sign * comparison.difference, unit)} [{low} to {high}]",
-                    f"{verdict} ({why})" if why else verdict,
-                    p,
-                )
+                gap = f"{difference(sign * comparison.difference, unit)} [{low} to {high}]"
+                text = f"{verdict} ({why})" if why else verdict
+                pairs[a][b] = Pair(SIGNS[verdict], gap, text, p)
     return pairs
 
 
@@ -234,12 +227,10 @@ def _tau(report: ReportContext, keys: list[Key]) -> str:
         tau = kendall(-np.arange(len(keys)), means)
         if tau == tau:
             agreements.append(f"{metric_title(metric)} {tau:.2f}".replace("-", "\N{MINUS SIGN}"))
-    return (
-        "Kendall's tau between this order of rows and the order by another metric (1: the same order): "
-        f"{', '.join(agreements)}."
-        if agreements
-        else ""
-    )
+    if not agreements:
+        return ""
+    before = "Kendall's tau between this order of rows and the order by another metric (1: the same order): "
+    return f"{before}{', '.join(agreements)}."
 
 
 # Rows over several data sets: mean ranks and Nemenyi's critical difference.

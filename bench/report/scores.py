@@ -169,10 +169,9 @@ def _subset(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return values, and what names their cases; without such names 0."""
     at = list[Sequence[int]]()
-    for names, available in (
-        (patients, scores.patients),
-        (runs, scores.runs),
-        (targets, scores.targets),
+    wanted = patients, runs, targets
+    for names, available in zip(
+        wanted, (scores.patients, scores.runs, scores.targets), strict=True
     ):
         if names == available:
             at.append(range(len(available)))

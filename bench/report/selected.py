@@ -16,11 +16,9 @@ def rows(protocol: Protocol, view: View, rows: Iterable[str]) -> list[str]:
     """Return those of some rows that a view names, in its order, each with its variants; all by default."""
     available = list(rows)
     base_rows = {row: base_of(protocol, row) for row in available}
-    return (
-        [row for name in view.rows for row in available if base_rows[row] == name]
-        if view.rows
-        else available
-    )
+    if view.rows:
+        return [row for name in view.rows for row in available if base_rows[row] == name]
+    return available
 
 
 def sections(view: View, names: Sequence[str]) -> list[int]:

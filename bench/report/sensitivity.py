@@ -43,10 +43,8 @@ SHOWN = (
 APART = (
     " Loaded parameters train by settings of their own, so small doses need not come near scratch."
 )
-NOTHING, UNKNOWN = (
-    "none",
-    "no ceiling is compared with scratch, so we do not know whether a known gain is detected",
-)
+NOTHING = "none"
+UNKNOWN = "no ceiling is compared with scratch, so we do not know whether a known gain is detected"
 UNCONTROLLED = (
     "No positive control was run, so nobody knows whether this study detects a known gain: "
     "'not separable' does not show that nothing was gained. To run them: controls: [ceiling, doses]."
@@ -64,9 +62,8 @@ class Sensitivity:
 
     lines: tuple[tuple[str, ...], ...] = ()  # as in HEAD, and in DOSES where a dose was run
     blind: tuple[str, ...] = ()  # sentences: places where nothing could have been found
-    warnings: tuple[
-        str, ...
-    ] = ()  # sentences of the other places: little is known to be seen there
+    # sentences of the other places: little is known to be seen there
+    warnings: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()  # of the other places
     units: tuple[str, ...] = ()  # of the numbers of the lines
 
@@ -114,14 +111,8 @@ class _Steps:
     @property
     def least(self) -> tuple[float, RowComparison] | None:
         """The least dose below the ceiling that is called better."""
-        return next(
-            (
-                (d, comparison)
-                for d, comparison in self.doses
-                if d < 1 and comparison.judged.verdict == BETTER
-            ),
-            None,
-        )
+        better = ((d, row) for d, row in self.doses if d < 1 and row.judged.verdict == BETTER)
+        return next(better, None)
 
 
 def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensitivity:
@@ -290,10 +281,8 @@ def _smallest_gain(ladders: Sequence[_Steps]) -> str:
     loses = f". Dose {worse[0]:g} is worse than scratch. {LOSES}" if worse else ""
     if not seen:
         return f"the ceiling is shown to be better than scratch, but no smaller dose is{loses}"
-    least, missed = (
-        min(dose for dose, _ in seen),
-        sorted({dose for dose, row in doses if row.judged.verdict != BETTER}),
-    )
+    least = min(dose for dose, _ in seen)
+    missed = sorted({dose for dose, row in doses if row.judged.verdict != BETTER})
     above = [dose for dose in missed if dose > least]
     but = f", although dose {above[0]:g} is not shown to be better" if above else ""
     last = "" if missed and missed[0] < least else ". No smaller dose above 0 was tried"

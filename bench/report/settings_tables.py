@@ -154,21 +154,17 @@ def _whence(
     if init.startswith("embeddings:"):
         stated = Initial.of(declared.init) if declared is not None and declared.init else None
         name = Path(stated.embeddings).name if stated else "a folder"
-        unseen = (
-            f"is listed in {Path(stated.pretrained_on).name}, which names no held-out case"
-            if stated and stated.pretrained_on
-            else "is not stated, so no guard looked for held-out cases in it"
-        )
+        unseen = "is not stated, so no guard looked for held-out cases in it"
+        if stated and stated.pretrained_on:
+            unseen = f"is listed in {Path(stated.pretrained_on).name}, which names no held-out case"
         return (
             f"not pretrained here; the features are from {name} "
             f"(digest {init.removeprefix('embeddings:')[:12]}); their pretraining data {unseen}",
         )
     if init.startswith("file:"):
-        name = (
-            Path(Initial.of(declared.init).file).name
-            if declared is not None and declared.init
-            else "weights"
-        )
+        name = "weights"
+        if declared is not None and declared.init:
+            name = Path(Initial.of(declared.init).file).name
         digest = init.removeprefix("file:")[:12]
         return (f"not pretrained here; the weights are from the file {name} (SHA-256 {digest})",)
     random = declared is not None and declared.ceiling and not declared.dose
@@ -240,11 +236,8 @@ def _ways(report: ReportContext) -> Iterator[tuple[str, str, dict[str, str]]]:
         rows = protocol.rows_in(index)
         tuned_rows = [name for name, row in rows.items() if row.finetune]
         if len(tuned_rows) < len(rows):
-            yield (
-                label,
-                "other rows" if tuned_rows else "all",
-                _settings(target, report.task(index)),
-            )
+            which = "other rows" if tuned_rows else "all"
+            yield label, which, _settings(target, report.task(index))
         for name in tuned_rows:
             tuned = finetune_of(protocol, index, protocol.rows[name])
             yield label, report.named(name), _settings(tuned, report.task(index))
@@ -264,11 +257,9 @@ def _settings(target: Finetune, task: str) -> dict[str, str]:
         return {"Probe": target.probe.text(task == "segmentation"), **value}
     length = f"{target.epochs or 0:g} epochs with {target.crops} crops per case"
     length = counted(target.steps, "step") if target.steps is not None else length
-    flips = (
-        f"; test-time flips along {', '.join(window.mirror)} (mean of logits)"
-        if window.mirror
-        else ""
-    )
+    flips = ""
+    if window.mirror:
+        flips = f"; test-time flips along {', '.join(window.mirror)} (mean of logits)"
     output = ["one sigmoid for each region"] if target.head == "regions" else []
     output += ["the pretrained one is loaded too"] if target.output == "loaded" else []
     output += ["its bias starts at the class frequencies"] if target.prior else []
@@ -354,11 +345,8 @@ def _group(group: Group) -> str:
         [f"warm-up of {100 * group.warmup:g} % of the steps"] if group.warmup is not None else []
     )
     parts += [f"weight decay {group.decay:g}"] if group.decay is not None else []
-    parts += (
-        [f"the rate of each encoder layer is {group.layer_decay:g} of the next layer's"]
-        if group.layer_decay != 1
-        else []
-    )
+    if group.layer_decay != 1:
+        parts.append(f"the rate of each encoder layer is {group.layer_decay:g} of the next layer's")
     parts += ["a second warm-up when the other group starts to train"] if group.restart else []
     return ", ".join(parts)
 

@@ -322,9 +322,8 @@ class Extras(Supplement):
 
     notes: tuple[str, ...] = ()
     panels: tuple[Panel, ...] = ()
-    published: pd.DataFrame | None = (
-        None  # results/published/*.csv together, read as text or numbers
-    )
+    # results/published/*.csv together, read as text or numbers
+    published: pd.DataFrame | None = None
     errata: str = ""  # results/published/errata.md
     reference: pd.DataFrame | None = None  # results/reference.csv, likewise
     tracked: pd.DataFrame | None = None  # rows of learning curves, columns of `bench.record.CURVE`

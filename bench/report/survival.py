@@ -37,11 +37,8 @@ def _pairs(report: ReportContext) -> Iterator[tuple[int, int, list[str]]]:
     sections = report.protocol.finetune
     for alike, section in enumerate(sections):
         for each, other in enumerate(sections):
-            if (
-                section.tune
-                or not other.tune
-                or (section.dataset, section.split) != (other.dataset, other.split)
-            ):
+            same_data = (section.dataset, section.split) == (other.dataset, other.split)
+            if section.tune or not other.tune or not same_data:
                 continue
             differs = _differing(report, alike, each)
             if differs is not None:
@@ -73,16 +70,11 @@ def _survival(
 ) -> Table:
     others = {row.key.row: row for row in (*each.rows, *each.controls)}
     unit = report.unit(alike.metric)
-    lines = tuple(
-        (
-            report.named(row.key.row),
-            _verdict(row, unit),
-            _verdict(others[row.key.row], unit),
-            _survives(row, others[row.key.row]),
-        )
-        for row in (*alike.rows, *alike.controls)
-        if row.key.row in others and alike.metric == each.metric
-    )
+    lines = []
+    for row in (*alike.rows, *alike.controls) if alike.metric == each.metric else ():
+        if other := others.get(row.key.row):
+            both = _verdict(row, unit), _verdict(other, unit)
+            lines.append((report.named(row.key.row), *both, _survives(row, other)))
     lost = sum(line[-1].startswith("no ") or line[-1] == "no" for line in lines)
     note = f"Verdicts that differ between the two sections: {lost} of {len(lines)}."
     if any(SAME_RUNS in line[-1] for line in lines):

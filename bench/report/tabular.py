@@ -81,9 +81,8 @@ class Line:
     entries: tuple[TableCell, ...]
     n: str = ""
     row: str = ""  # whose it is; none where the rows stand in the columns
-    kind: Literal["", "quoted", "n"] = (
-        ""  # a row that nobody here runs; the counts below the columns
-    )
+    # a row that nobody here runs; the counts below the columns
+    kind: Literal["", "quoted", "n"] = ""
     note: str = ""  # letter of a footnote at its label
 
     @property
@@ -207,11 +206,9 @@ class Form:
 
 def head(table: Table, form: Form, columns: Sequence[str]) -> list[str]:
     """Return the cells of a table's head; headings come unescaped."""
-    cells = [
-        (form.italic(form.text(text)) if column.quoted else form.text(text))
-        + form.letter(column.note)
-        for text, column in zip(columns, table.columns, strict=True)
-    ]
+    cells = []
+    for text, column in zip(map(form.text, columns), table.columns, strict=True):
+        cells.append((form.italic(text) if column.quoted else text) + form.letter(column.note))
     return [*map(form.text, table.stubs), *cells, *([form.text(COUNTS)] if table.counted else [])]
 
 
@@ -241,10 +238,7 @@ def padded(rows: Sequence[Sequence[str]], table: Table, least: int = 0) -> list[
     """Return cells as wide as their column, words to the left and numbers to the right."""
     left = [*[True] * len(table.stubs), *(column.kind == "left" for column in table.columns), False]
     widths = [max(least, *map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = [str.ljust if words else str.rjust for words in left]
     return [
-        [
-            c.ljust(w) if words else c.rjust(w)
-            for c, w, words in zip(row, widths, left, strict=False)
-        ]
-        for row in rows
+        [align(c, w) for align, c, w in zip(aligned, row, widths, strict=False)] for row in rows
     ]

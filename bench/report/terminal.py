@@ -65,13 +65,8 @@ def _legend(tables: Sequence[Table]) -> str:
     n = [line.n for line in lines] + [
         e.mean for line in lines if line.kind == "n" for e in line.entries
     ]
-    return "; ".join(
-        [
-            *words,
-            counted(n, "runs").rstrip("."),
-            "shares in percent, distances in mm, volumes in ml",
-        ]
-    )
+    units = "shares in percent, distances in mm, volumes in ml"
+    return "; ".join([*words, counted(n, "runs").rstrip("."), units])
 
 
 def _grid(table: Table, width: int) -> str:

@@ -100,11 +100,8 @@ def _part(part: Part) -> list[str]:
             return [f"{{\\footnotesize {text}\\par}}" if small else f"{text}\\par\\smallskip"]
         case Table():
             title = [_heading(part.title)] if part.title else []
-            return [
-                *title,
-                tabular(part),
-                f"\\par\\smallskip{{\\footnotesize {escape(part.caption)}\\par}}",
-            ]
+            caption = f"\\par\\smallskip{{\\footnotesize {escape(part.caption)}\\par}}"
+            return [*title, tabular(part), caption]
         case Notes():
             lines = [f"\\textbf{{{escape(part.heading)}.}}"] if part.heading else []
             lines += map(_note, part.notes)

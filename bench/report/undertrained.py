@@ -71,11 +71,8 @@ def judged(report: ReportContext) -> list[Judged]:
         for name, row in protocol.rows_in(section).items():
             anchor = finetune_of(protocol, section, row).anchor
             if anchor is not None and from_scratch(row):
-                results.append(
-                    Judged(
-                        report.named(name), section, anchor, *_scores(report, name, section, anchor)
-                    )
-                )
+                scores = _scores(report, name, section, anchor)
+                results.append(Judged(report.named(name), section, anchor, *scores))
     return results
 
 
@@ -88,17 +85,14 @@ def notes(report: ReportContext) -> list[str]:
         before = f"{labels[section]}: " if len(labels) > 1 else ""
         texts += dict.fromkeys(_requirement(report, result) for result in of_section)
         texts += [f"{before}{result}" for result in of_section]
-        if (
-            not of_section and protocol.scale != "paper"
-        ):  # beside a paper's own scale stand the paper's numbers
+        # beside a paper's own scale stand the paper's numbers
+        if not of_section and protocol.scale != "paper":
             anchored = any(
                 finetune_of(protocol, section, row).anchor for row in protocol.rows.values()
             )
-            why = (
-                "no row is from scratch"
-                if anchored
-                else "no score (anchor) is set that scratch must reach"
-            )
+            why = "no score (anchor) is set that scratch must reach"
+            if anchored:
+                why = "no row is from scratch"
             notes = f"{before}{why}, so it is unknown whether training was long enough."
             texts.append(notes[0].upper() + notes[1:])
     return texts

@@ -105,11 +105,8 @@ def verdicts(report: ReportContext) -> list[VerdictGroup]:
             if compared:
                 blind = _blind(report, controls)
                 rows = tuple(_dimmed(row, blind) for row in rows)
-                groups.append(
-                    VerdictGroup(
-                        section, fraction, metric, rows, controls, tuple(aside), blind, len(waiting)
-                    )
-                )
+                judged = rows, controls, tuple(aside), blind, len(waiting)
+                groups.append(VerdictGroup(section, fraction, metric, *judged))
     return groups
 
 
@@ -137,14 +134,11 @@ def _family(
 
 def _blind(report: ReportContext, controls: Sequence[RowComparison]) -> frozenset[str]:
     """Return the rows from scratch that have a ceiling, none of which is called better."""
-    ceilings = [row for row in controls if _is_ceiling(report, row.key.row)]
+    declared = report.protocol.rows
+    full = {name for name, row in declared.items() if row.ceiling and row.dose == 1}
+    ceilings = [row for row in controls if row.key.row in full]
     seen = {row.baseline for row in ceilings if row.judged.verdict == BETTER}
     return frozenset(row.baseline for row in ceilings) - seen
-
-
-def _is_ceiling(report: ReportContext, row: str) -> bool:
-    declared = report.protocol.rows.get(row)
-    return declared is not None and declared.ceiling and declared.dose == 1
 
 
 def _dimmed(row: RowComparison, blind: frozenset[str]) -> RowComparison:
@@ -203,16 +197,9 @@ def compare(report: ReportContext, key: Key, baseline: str) -> RowComparison | N
     ours, theirs = report.printed(key), report.printed(base)
     sign = _sign(report, key.metric)
     gap = sign * (ours.number - theirs.number) if ours and theirs else None
-    return RowComparison(
-        key,
-        baseline,
-        stats.Judged(statistics, float("nan"), statistics.verdict, statistics.why),
-        stats.bootstrap(values, clusters, seeds=seeds),
-        _flips(statistics, values),
-        gap,
-        report.is_control(key.row),
-        within,
-    )
+    judged = stats.Judged(statistics, float("nan"), statistics.verdict, statistics.why)
+    checks = stats.bootstrap(values, clusters, seeds=seeds), _flips(statistics, values)
+    return RowComparison(key, baseline, judged, *checks, gap, report.is_control(key.row), within)
 
 
 def region(report: ReportContext, key: Key) -> stats.Region | None:
@@ -311,10 +298,8 @@ def run_seeds(
     """
     names = (row, other)
     declared = [row_of(report.protocol, name)[0] for name in names]
-    if any(
-        of is not None and (of.init or (name in lone and method_pretrains(of)))
-        for name, of in zip(names, declared, strict=True)
-    ):
+    specs = [(name, row) for name, row in zip(names, declared, strict=True) if row is not None]
+    if any(row.init or (name in lone and method_pretrains(row)) for name, row in specs):
         return [0] * len(runs), [seed for _, seed in runs]
     if not any(row is not None and method_pretrains(row) for row in declared):
         return None, None

@@ -46,23 +46,14 @@ def _of_section(report: ReportContext, section: int) -> Table | None:
     def named(i: int, at: int) -> str:
         return f"{report.named(rows[i])} {number(float(table[i, at]), unit)}"
 
-    lines = [
-        (
-            patients[at],
-            number(float(np.nanmean(table[:, at])), unit) + _of(table[:, at]),
-            named(int(np.nanargmax(sign * table[:, at])), at),
-            named(int(np.nanargmin(sign * table[:, at])), at),
-        )
-        for at in order
-    ]
+    lines = []
+    for at in order:
+        scores = table[:, at]
+        ends = (named(int(arg(sign * scores)), at) for arg in (np.nanargmax, np.nanargmin))
+        lines.append((patients[at], number(float(np.nanmean(scores)), unit) + _of(scores), *ends))
     title = f"{report.labels[section]}, {fraction} % of the labels, {metric_title(metric)}"
-    return grid(
-        HEAD,
-        lines,
-        title,
-        f"The worst of {len(patients)} test patients by the mean of all rows. Scores are means over runs.",
-        words=(2, 3),
-    )
+    caption = f"The worst of {len(patients)} test patients by the mean of all rows. Scores are means over runs."
+    return grid(HEAD, lines, title, caption, words=(2, 3))
 
 
 def _of(scores: np.ndarray) -> str:

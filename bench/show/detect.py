@@ -93,11 +93,9 @@ class Sight:
         counts = f"{counted(self.comparisons, 'comparison')}, {self.patients} test patients"
         counts += f", {counted(self.runs, 'run')}"
         hours = "" if self.hours is None else f", {duration(3600 * self.hours)} {self.processor}"
-        seen = (
-            "no difference"
-            if self.sees is None
-            else f"differences of {self.sees:.1f} points or more"
-        )
+        seen = "no difference"
+        if self.sees is not None:
+            seen = f"differences of {self.sees:.1f} points or more"
         yield f"    as written: detects {seen} ({counts}{hours})"
         too_few = f"{self.patients} test patients and {counted(self.comparisons, 'comparison')}"
         ways = " or ".join(self._ways()) or f"not possible with {too_few}"
@@ -240,11 +238,8 @@ def _nearest(pilots: Sequence[Pilot], protocol: str, network: str, fraction: int
     """Return the tracked noise that is most alike, a protocol's own first; None: there is none."""
 
     def distance(candidate: Pilot) -> tuple[bool, float, bool]:
-        return (
-            candidate.network != network,
-            abs(log(candidate.fraction / fraction)),
-            candidate.protocol != protocol,
-        )
+        distance = abs(log(candidate.fraction / fraction))
+        return candidate.network != network, distance, candidate.protocol != protocol
 
     return min(pilots, key=distance, default=None)
 

@@ -27,9 +27,17 @@ from bench.nets.catalog import ARCHITECTURES
 from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, mixture, row_of
 from bench.record import CELL
-from bench.report import Cost, Course, DatasetInfo, Failure, Ingredient, Leak, Pretraining
 from bench.report.names import declared_info, with_network
-from bench.report.supplement import Curves
+from bench.report.supplement import (
+    Cost,
+    Course,
+    Curves,
+    DatasetInfo,
+    Failure,
+    Ingredient,
+    Leak,
+    Pretraining,
+)
 from bench.runtime import stale
 from bench.show.words import duration
 from bench.store import Store, read_json
@@ -269,11 +277,9 @@ def receipts(behind: Chains) -> dict[str, str]:
     texts: dict[str, str] = {}
     for cell, _, described in _behind(behind, "finetune"):
         if receipt := described.get("receipt"):
-            maker = (
-                f"the weights are pretrained by {described['method']}; "
-                if described.get("method")
-                else ""
-            )
+            maker = ""
+            if described.get("method"):
+                maker = f"the weights are pretrained by {described['method']}; "
             texts.setdefault(cell.row, maker + _receipt(receipt))
     return texts
 
@@ -331,10 +337,8 @@ def _choices(of: Mapping[tuple[str, int], list[dict[str, Any]]], tried: Mapping[
 
 
 def _receipt(receipt: Mapping[str, Any]) -> str:
-    share, changes = (
-        f"{100 * receipt['share']:.1f} %",
-        [f"{r['name']} ({r['how']})" for r in receipt["reshaped"]],
-    )
+    share = f"{100 * receipt['share']:.1f} %"
+    changes = [f"{r['name']} ({r['how']})" for r in receipt["reshaped"]]
     encoder = f"the encoder's {receipt['parameters']:,} parameters"
     text = f"{receipt['matched']} tensors are loaded, with {share} of {encoder}"
     for what, names in (("missing", receipt["missing"]), ("reshaped", changes)):
@@ -358,18 +362,13 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
         sections.setdefault(cell.columns["dataset"], set()).add(cell.columns["section"])
     seen: set[tuple[str, str, str]] = set()
     for cell in plan.cells[protocol]:
-        job, row, dataset, section = (
-            cell.guard,
-            cell.row,
-            cell.columns["dataset"],
-            cell.columns["section"],
-        )
-        if (
-            cell.pretrain is None
-            or job is None
-            or not store.done(job)
-            or (row, section, job) in seen
-        ):
+        job = cell.guard
+        row = cell.row
+        dataset = cell.columns["dataset"]
+        section = cell.columns["section"]
+        if cell.pretrain is None or job is None:
+            continue
+        if not store.done(job) or (row, section, job) in seen:
             continue
         seen.add((row, section, job))
         result = guard.read(store.jobs / job)
@@ -381,14 +380,10 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
             continue
         why = {k.test_case: k.why for k in reversed(met)}  # of a case found both ways, the first
         pretrained = {(k.dataset, k.case) for k in met}
-        yield Leak(
-            row,
-            section,
-            len(ids) or result.tests.get(dataset, 0),
-            tuple(f"{c} ({w})" for c, w in sorted(why.items())),
-            len(pretrained),
-            plan.spec(cell.pretrain, PretrainSpec).leaks == "drop",
-        )
+        cases = tuple(f"{c} ({w})" for c, w in sorted(why.items()))
+        drops = plan.spec(cell.pretrain, PretrainSpec).leaks == "drop"
+        n = len(ids) or result.tests.get(dataset, 0)
+        yield Leak(row, section, n, cases, len(pretrained), drops)
 
 
 def groups(
@@ -508,11 +503,8 @@ def curves(behind: Chains, store: Store) -> dict[str, Curves]:
         seen.add(job)
         figure = described.get("figure") or {}
         aside = {figure.get("term"), figure.get("chance")} - {"step", "total"}
-        shown = (
-            logged(file)
-            .drop(columns=list(aside), errors="ignore")
-            .rename(columns={"total": "loss"})
-        )
+        shown = logged(file).drop(columns=list(aside), errors="ignore")
+        shown = shown.rename(columns={"total": "loss"})
         drawn[cell.row] = {
             n: tuple(v if isfinite(v) else None for v in shown[n].tolist()) for n in shown
         }
@@ -523,9 +515,8 @@ def courses(behind: Chains, store: Store) -> Iterator[Course]:
     """Yield the loss of every finished fine-tuning, in few points: each is the mean of its neighbours."""
     for cell, job, manifest in _behind(behind, "finetune"):
         file = store.jobs / job / "curve.csv"
-        if (
-            manifest.get("validation") is not None
-        ):  # one of a grid; the one that was chosen has its curve, too
+        # one of a grid; the one that was chosen has its curve, too
+        if manifest.get("validation") is not None:
             continue
         if file.exists():
             table = logged(file, "total")[["step", "total"]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from bench.gpu.forecast import UNKNOWN_CASES, UNKNOWN_STEPS, Need
 from bench.plan import Cell, Plan
 from bench.protocol import Protocol
 from bench.show.plan_text import limits
+from bench.show.state import laid_out
 from bench.show.words import counted
 
 if TYPE_CHECKING:
@@ -134,36 +134,16 @@ def together(plan: Plan, todo: Mapping[str, Need], site: Site) -> float:
     A job begins when those that it needs have ended and its cards are free; of several the one that most
     depends on begins first.
     """
-    after = {job: [need for need in plan.before(job) if need in todo] for job in todo}
+    needs = {job: [need for need in plan.before(job) if need in todo] for job in todo}
     ahead = dict.fromkeys(todo, 0.0)  # hours from its begin to the end of what waits for it
-    order = [job for job in plan.jobs if job in todo]
-    for job in reversed(order):
+    for job in reversed([job for job in plan.jobs if job in todo]):
         ahead[job] += todo[job].elapsed
-        for need in after[job]:
+        for need in needs[job]:
             ahead[need] = max(ahead[need], ahead[job])
-    waits = {job: len(needed) for job, needed in after.items()}
-    then = dict[str, list[str]]()
-    for job, needed in after.items():
-        for need in needed:
-            then.setdefault(need, []).append(job)
-    ready = [(-ahead[job], job) for job in order if not waits[job]]
-    heapify(ready)
-    running, free, now = list[tuple[float, str, int]](), site.count, 0.0
-    while ready or running:
-        while ready:
-            first = todo[ready[0][1]]
-            cards = min(site.cards(first), site.count) if first.elapsed else 0
-            if cards > free:
-                break
-            free -= cards
-            heappush(running, (now + first.elapsed, heappop(ready)[1], cards))
-        now, ended, cards = heappop(running)
-        free += cards
-        for job in then.get(ended, ()):
-            waits[job] -= 1
-            if not waits[job]:
-                heappush(ready, (-ahead[job], job))
-    return now
+    hours = {job: need.elapsed for job, need in todo.items()}
+    cards = {job: min(site.cards(n), site.count) if n.elapsed else 0 for job, n in todo.items()}
+    turn = {job: -rest for job, rest in ahead.items()}
+    return max(laid_out(needs, hours, turn, site.count, cards).values(), default=0.0)
 
 
 def _few(number: float) -> str:

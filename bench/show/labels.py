@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from typing import Any
 
 from bench.digest import short
@@ -16,18 +17,8 @@ from bench.plan import Cell, Plan
 from bench.row_weights import NOTED, NOTES
 from bench.store import Store, read_json, write_atomic
 
-SHAPE = {
-    "jobs": {
-        "*": {
-            "row": str,
-            "dataset": str,
-            "fraction?": int,
-            "seed?": int,
-            "fold?": int,
-            "pretrain_seed?": int,
-        }
-    }
-}
+NUMBERS = dict.fromkeys(("fraction?", "seed?", "fold?", "pretrain_seed?"), int)
+SHAPE = {"jobs": {"*": {"row": str, "dataset": str, **NUMBERS}}}
 ROWS = 2  # that a label names of those which share a job
 
 
@@ -51,12 +42,8 @@ class Label:
 
 def labels(plan: Plan, protocol: str | None = None) -> dict[str, Label]:
     """Return what each job of a plan, or of one protocol in it, is called."""
-    cells = [
-        cell
-        for name, protocol_cells in plan.cells.items()
-        if protocol in (None, name)
-        for cell in protocol_cells
-    ]
+    chosen = [cells for name, cells in plan.cells.items() if protocol in (None, name)]
+    cells = [*chain.from_iterable(chosen)]
     several = len({cell.columns["fold"] for cell in cells}) > 1
     seeds = {
         (cell.columns["pretrain_seed"], cell.columns["seed"]) for cell in cells if cell.pretrain
@@ -101,11 +88,9 @@ def _label(plan: Plan, job: str, cells: list[Cell], *, several: bool, crossed: b
         columns = cells[0].columns
         fold = int(columns["fold"]) if several else None
         # A section is called by its data set, unless two are of one.
-        where, percent, seed = (
-            str(columns["section"]),
-            int(columns["fraction"]),
-            int(columns["seed"]),
-        )
+        where = str(columns["section"])
+        percent = int(columns["fraction"])
+        seed = int(columns["seed"])
         if isinstance(spec, EvaluateSpec) and spec.submission:
             where += ", for its server"
         before = int(columns["pretrain_seed"]) if crossed and cells[0].pretrain else None

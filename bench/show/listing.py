@@ -12,6 +12,7 @@ from bench.data import split as splits
 from bench.data.roots import Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError, printable
+from bench.show.words import smallest_to_largest
 from bench.typed import plain
 
 # their kind as plugins
@@ -164,9 +165,8 @@ def as_text(what: str, things: list[Listed], width: int = 0) -> str:
 def _widths(table: Sequence[Sequence[str]], width: int) -> list[int | None]:
     """Return the most letters of each column that there is room for, None for one that is not broken."""
     names, columns = table[0], zip(*table, strict=True)
-    sizes = [
-        max(len(head) + 2, *map(len, cells)) for head, *cells in columns
-    ]  # tabulate pads heads
+    # tabulate pads heads
+    sizes = [max(len(head) + 2, *map(len, cells)) for head, *cells in columns]
     count = len(names)
     while True:
         words = [i for i in range(count) if names[i] in WRAPPED]
@@ -296,15 +296,10 @@ def dataset_as_text(thing: Listed) -> str:
         "licence": thing["licence"],
         "source": thing["source"]["cite"],
     }
-    recipes = [
-        (
-            name,
-            ", ".join(
-                f"{key} {_setting(value)}".removesuffix(" True") for key, value in stated.items()
-            ),
-        )
-        for name, stated in thing["recipes"].items()
-    ]
+    recipes = []
+    for name, stated in thing["recipes"].items():
+        settings = (f"{k} {_setting(v)}".removesuffix(" True") for k, v in stated.items())
+        recipes.append((name, ", ".join(settings)))
     parts = [(split, *_sizes(folds)) for split, folds in thing["parts"].items()]
     headers = ("split", "folds", "train", "validate", "test", "")
     tables = [
@@ -321,7 +316,7 @@ def _sizes(folds: list[dict[str, int]] | str) -> tuple[str, ...]:
     if isinstance(folds, str):
         return "", "", "", "", folds
     sides = [{fold[side] for fold in folds} for side in splits.SIDES]
-    return str(len(folds)), *("-".join(map(str, sorted({min(n), max(n)}))) for n in sides), ""
+    return str(len(folds)), *map(smallest_to_largest, sides), ""
 
 
 def _setting(value: Any) -> str:

@@ -11,10 +11,10 @@ import csv
 import io
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.gpu.cards import card
 from bench.protocol import PAPERS, Protocol, read
@@ -27,27 +27,14 @@ if TYPE_CHECKING:
 ITEMS, RAN, PAGE = Path("docs/papers.csv"), Path("results/smoke.csv"), Path("docs/papers.md")
 NEEDS = Path("results/gpu.csv")
 CARD, SIZES = "h100-80gb", ("24gb", "40gb", "80gb")
-NEED = (
-    "item",
-    f"GPU-hours on {CARD}",
-    "trainings of unknown length",
-    "GiB",
-    *(f"jobs too large for {size}" for size in SIZES),
-    f"what helps on {CARD}",
-)
-HEADING = (
-    "item",
-    "what it shows",
-    "protocol",
-    "state",
-    "assumed",
-    "deviations",
-    "published numbers",
-)
+UNFIT = [f"jobs too large for {size}" for size in SIZES]
+HOURS = (f"GPU-hours on {CARD}", "trainings of unknown length")
+NEED = ("item", *HOURS, "GiB", *UNFIT, f"what helps on {CARD}")
+COUNTED = ("assumed", "deviations", "published numbers")
+HEADING = ("item", "what it shows", "protocol", "state", *COUNTED)
 
 
-@dataclass(frozen=True)
-class Ran:
+class Ran(NamedTuple):
     """How a protocol fared at smoke scale: a line of ``results/smoke.csv``."""
 
     protocol: str
@@ -56,12 +43,24 @@ class Ran:
     failed: int
 
 
+def _lines(file: Path) -> list[dict[str, str]]:
+    return [*csv.DictReader(file.read_text().splitlines())] if file.is_file() else []
+
+
+def _write(file: Path, *lines: Sequence[object]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    file.write_text(text.getvalue())
+
+
 def ran(root: Path = ROOT) -> dict[str, Ran]:
     """Return what is known of runs at smoke scale, by the protocol's name."""
-    file = root / RAN
-    lines = csv.DictReader(file.read_text().splitlines()) if file.is_file() else ()
-    runs = (Ran(r["protocol"], r["content"], int(r["cells"]), int(r["failed"])) for r in lines)
-    return {run.protocol: run for run in runs}
+    return {
+        line["protocol"]: Ran(
+            line["protocol"], line["content"], int(line["cells"]), int(line["failed"])
+        )
+        for line in _lines(root / RAN)
+    }
 
 
 def take_down(store: Store, root: Path = ROOT) -> None:
@@ -76,11 +75,7 @@ def take_down(store: Store, root: Path = ROOT) -> None:
             continue
         cells = table.groupby([*CELL])["status"].agg(lambda states: (states == "failed").any())
         runs[file.stem] = Ran(file.stem, origin.content, len(cells), int(cells.sum()))
-    out = io.StringIO()
-    lines = csv.writer(out, lineterminator="\n")
-    lines.writerow(("protocol", "content", "cells", "failed"))
-    lines.writerows((r.protocol, r.content, r.cells, r.failed) for _, r in sorted(runs.items()))
-    (root / RAN).write_text(out.getvalue())
+    _write(root / RAN, Ran._fields, *(run for _, run in sorted(runs.items())))
 
 
 @dataclass(frozen=True)
@@ -98,21 +93,12 @@ class Weighed:
 
 def weighed(root: Path = ROOT) -> dict[str, Weighed]:
     """Return what protocols need of a card, by their names."""
-    file = root / NEEDS
-    lines = csv.DictReader(file.read_text().splitlines()) if file.is_file() else ()
-    needs = (
-        Weighed(
-            r["protocol"],
-            r["content"],
-            float(r["hours"]),
-            int(r["unknown"]),
-            float(r["gib"]),
-            tuple(int(r[size]) for size in SIZES),
-            r["advice"],
-        )
-        for r in lines
-    )
-    return {need.protocol: need for need in needs}
+    needs = {}
+    for line in _lines(root / NEEDS):
+        name, unfit = line["protocol"], tuple(int(line[size]) for size in SIZES)
+        numbers = float(line["hours"]), int(line["unknown"]), float(line["gib"])
+        needs[name] = Weighed(name, line["content"], *numbers, unfit, line["advice"])
+    return needs
 
 
 def weigh(out: Path, root: Path = ROOT) -> None:
@@ -125,13 +111,12 @@ def weigh(out: Path, root: Path = ROOT) -> None:
             need = _weighed(read(path, "paper"), steps)
             results[need.protocol] = need
             print(f"{need.protocol}: {need.hours:,.1f} GPU-hours, {need.gib:.1f} GiB", flush=True)  # noqa: T201 - hours
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(("protocol", "content", "hours", "unknown", "gib", *SIZES, "advice"))
-    for _, n in sorted(results.items()):
-        row = (n.protocol, n.content, f"{n.hours:.1f}", n.unknown, f"{n.gib:.1f}")
-        lines.writerow((*row, *n.unfit, n.advice))
-    (root / NEEDS).write_text(text.getvalue())
+    columns = "protocol", "content", "hours", "unknown", "gib", *SIZES, "advice"
+    lines: list[tuple[str, ...]] = [columns]
+    for name, n in sorted(results.items()):
+        numbers = f"{n.hours:.1f}", str(n.unknown), f"{n.gib:.1f}", *map(str, n.unfit)
+        lines.append((name, n.content, *numbers, n.advice))
+    _write(root / NEEDS, *lines)
 
 
 def _weighed(protocol: Protocol, steps: StepMemory) -> Weighed:
@@ -147,20 +132,15 @@ def _weighed(protocol: Protocol, steps: StepMemory) -> Weighed:
     sizes = [need.gib for need in needs.values() if need.gib is not None]
     rooms = [card(size, Path()).room / 2**30 for size in SIZES]
     advice = dict.fromkeys(need.advice for need in needs.values() if need.advice)
-    return Weighed(
-        protocol.name,
-        protocol.origin.content if protocol.origin else "",
-        sum(need.hours or 0.0 for need in trained),
-        sum(need.hours is None for need in trained),
-        max(sizes, default=0.0),
-        tuple(sum(size > room for size in sizes) for room in rooms),
-        " / ".join(advice),
-    )
+    hours, unknown = sum(n.hours or 0.0 for n in trained), sum(n.hours is None for n in trained)
+    largest, unfit = max(sizes, default=0.0), tuple(sum(s > room for s in sizes) for room in rooms)
+    content = protocol.origin.content if protocol.origin else ""
+    return Weighed(protocol.name, content, hours, unknown, largest, unfit, " / ".join(advice))
 
 
 def page(root: Path = ROOT) -> str:
     """Return ``docs/papers.md``."""
-    items = list(csv.DictReader((root / ITEMS).read_text().splitlines()))
+    items = _lines(root / ITEMS)
     results = [item for item in items if item["kind"] != "drawing"]
     runs, lines = ran(root), list[str]()
     counts = Counter(_state(root, item["paper"], item["item"], runs) for item in results)
@@ -168,14 +148,13 @@ def page(root: Path = ROOT) -> str:
         mine = [item for item in items if item["paper"] == paper]
         printed = _published(root, paper)
         rows = [_row(root, item, runs, printed) for item in mine if item["kind"] != "drawing"]
-        drawn = ", ".join(
-            f"{_title(i['item'])} ({i['what']})" for i in mine if i["kind"] == "drawing"
-        )
+        drawings = [item for item in mine if item["kind"] == "drawing"]
+        drawn = ", ".join(f"{_title(item['item'])} ({item['what']})" for item in drawings)
         lines += [
             "",
             f"## {paper}",
             "",
-            *_table(rows),
+            *_table(HEADING, ["---"] * 4 + ["---:"] * 3, rows),
             "",
             f"Drawings, with nothing to reproduce: {drawn}.",
         ]
@@ -211,17 +190,10 @@ def _cards(root: Path, items: Iterable[dict[str, str]]) -> list[str]:
         name = f"{item['paper']} {_title(item['item'])}"
         stale = "" if need.content == protocol.origin.content else " (an earlier state of the file)"
         hours = f"{need.hours:,.1f}" if need.hours or not need.unknown else "unknown"
-        row = (
-            hours,
-            str(need.unknown or ""),
-            f"{need.gib:.1f}",
-            *map(str, need.unfit),
-            need.advice,
-        )
-        rows.append((name + stale, *row))
+        counts = str(need.unknown or ""), f"{need.gib:.1f}", *map(str, need.unfit)
+        rows.append((name + stale, hours, *counts, need.advice))
     if not rows:
         return []
-    every = [NEED, ("---", *["---:"] * (len(NEED) - 2), "---"), *rows]
     return [
         "",
         "## What each needs of a GPU",
@@ -231,7 +203,7 @@ def _cards(root: Path, items: Iterable[dict[str, str]]) -> list[str]:
         "include only trainings whose length is known without the data. A job needs the memory of its step plus a "
         "tenth plus 1 GiB.",
         "",
-        *(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in every),
+        *_table(NEED, ["---", *["---:"] * (len(NEED) - 2), "---"], rows),
     ]
 
 
@@ -278,8 +250,8 @@ def _published(root: Path, paper: str) -> Counter[str]:
         return Counter(row["table"] for row in csv.DictReader(file))
 
 
-def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    every = [HEADING, ("---",) * 4 + ("---:",) * 3, *rows]
+def _table(heading: Sequence[str], rule: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    every = [heading, rule, *rows]
     return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in every]
 
 

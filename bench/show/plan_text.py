@@ -17,7 +17,7 @@ from bench.jobs.training_kind import TrainingKind
 from bench.plan import Plan
 from bench.plan.cost import forecast, load
 from bench.protocol import Protocol, base_of
-from bench.show.words import counted, duration
+from bench.show.words import counted, duration, smallest_to_largest
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -142,11 +142,8 @@ def _shared(plan: Plan, done: set[str], protocols: Sequence[Protocol]) -> list[s
     headers = ["protocol", "cells", "jobs", "to do", "GPU-hours", "trainings of unknown length"]
     table = [*rows, SEPARATING_LINE, alone, union, saved]
     text = tabulate(table, headers, tablefmt="simple", floatfmt=",.1f", intfmt=",")
-    return [
-        *text.splitlines(),
-        "",
-        f"GPU-hours count the training to do whose length is known, {ASSUMED}.",
-    ]
+    note = f"GPU-hours count the training to do whose length is known, {ASSUMED}."
+    return [*text.splitlines(), "", note]
 
 
 def _called(protocol: Protocol) -> str:
@@ -231,7 +228,7 @@ def _patients(plan: Plan, protocol: Protocol) -> list[str]:
     lines = []
     for (dataset, split), of in counts.items():
         sizes = {
-            percent: [_span(part) for part in zip(*of[percent], strict=True)]
+            percent: [smallest_to_largest(part) for part in zip(*of[percent], strict=True)]
             for percent in sorted(of)
         }
         each = ", ".join(f"{' / '.join(parts)} at {percent} %" for percent, parts in sizes.items())
@@ -244,10 +241,6 @@ def _patients(plan: Plan, protocol: Protocol) -> list[str]:
                 who = "patient" if size == "1" else "patients"
                 lines.append(f"  {dataset}: {enumerated(same)} train on the same {size} {who}")
     return lines
-
-
-def _span(numbers: Sequence[int]) -> str:
-    return "-".join(map(str, sorted({min(numbers), max(numbers)})))
 
 
 def _way(spec: FinetuneSpec) -> str:

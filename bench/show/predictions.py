@@ -17,8 +17,9 @@ import numpy as np
 from bench.errors import Damaged, shown
 from bench.protocol import Protocol, View
 from bench.protocol.views import MEAN
-from bench.report import Panel, selected
+from bench.report import selected
 from bench.report.names import lower_is_better, zero_is_best
+from bench.report.supplement import Panel
 from bench.show.gather import row_title
 from bench.store import Store
 from bench.volumes.resampling import Geometry, linear
@@ -61,9 +62,8 @@ def panels(
             rows = selected.rows(protocol, view, chosen["row"].unique())
             chosen = chosen[chosen["row"].isin(rows)]
             for case in picked(protocol, view, chosen)[: view.cases]:
-                for row, share, panel in _predicted(
-                    chosen[chosen["case"] == case], rows, store, view
-                ):
+                of_case = chosen[chosen["case"] == case]
+                for row, share, panel in _predicted(of_case, rows, store, view):
                     title = row_title(protocol, row, methods)
                     title += f", {share} %" if chosen["fraction"].nunique() > 1 else ""
                     yield replace(
@@ -114,14 +114,8 @@ def picked(protocol: Protocol, view: View, rows_shown: pd.DataFrame) -> list[str
     means = (
         scores.assign(value=value).groupby(["case", "row", "fraction", "target"])["value"].mean()
     )
-    means = (
-        means.groupby(["case", "row", "fraction"])
-        .mean()
-        .groupby("case")
-        .mean()
-        .reindex(names)
-        .dropna()
-    )
+    by_row = means.groupby(["case", "row", "fraction"]).mean()
+    means = by_row.groupby("case").mean().reindex(names).dropna()
     less = bool(len(scores)) and lower_is_better(metric, str(scores["unit"].iloc[0]))
     rising = (view.pick == "worst") != (less or zero_is_best(metric))
     ranked = list(means.sort_values(ascending=rising, kind="stable").index)
@@ -135,16 +129,13 @@ def _predicted(
     """Yield row, fraction and picture of one case as the first run of each predicted it."""
     from bench.data.prepared import Prepared  # which loads Blosc2: most reports open no array
 
-    case, ordered = (
-        str(rows_of_case["case"].iloc[0]),
-        rows_of_case.sort_values(["fraction", *RUN], kind="stable"),
-    )
+    case = str(rows_of_case["case"].iloc[0])
+    ordered = rows_of_case.sort_values(["fraction", *RUN], kind="stable")
     slices: dict[str, Slice] = {}
     for row in rows:
         first = ordered[ordered["row"] == row].drop_duplicates("fraction")
-        for job, basis, share in first[["job", "basis", "fraction"]].itertuples(
-            index=False, name=None
-        ):
+        columns = first[["job", "basis", "fraction"]]
+        for job, basis, share in columns.itertuples(index=False, name=None):
             if basis not in slices:
                 void = store.manifest(job).get("spec", {}).get("data", {}).get("ignore")
                 slices[basis] = Slice(Prepared(store.jobs / basis), case, view.slices, void)

@@ -17,7 +17,7 @@ from bench.jobs.embed.spec import FILE as CLOUD
 from bench.jobs.embed.spec import NAMES, Embedded
 from bench.jobs.pretrain.spec import FILE
 from bench.protocol import Protocol, base_of
-from bench.report import Cloud, Pretext, ProbeCurve
+from bench.report.supplement import Cloud, Pretext, ProbeCurve
 from bench.show import gather
 from bench.store import Store
 
@@ -170,16 +170,9 @@ def _cloud(title: str, folder: Path, how: str, rows: tuple[str, ...] = ()) -> Cl
             raise ValueError("groups are no whole numbers")
         if group.ndim != 1:
             raise ValueError("groups are one for each sample")
-        cloud = Cloud(
-            title,
-            _scaled(points),
-            tuple(group.tolist()),
-            embedded.groups,
-            "PCA" if np.array_equal(points, linear) else "t-SNE",
-            embedded.std,
-            embedded.rank,
-            rows,
-        )
+        how = "PCA" if np.array_equal(points, linear) else "t-SNE"
+        drawn = title, _scaled(points), tuple(group.tolist()), embedded.groups, how
+        cloud = Cloud(*drawn, embedded.std, embedded.rank, rows)
     except (TypeError, ValueError) as error:
         raise Damaged(arrays.path, str(error)) from None
     return cloud

@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import imported_scores, records, registry, report, typed
+from bench import imported_scores, records, registry, typed
 from bench.errors import BenchError, printable
 from bench.jobs.scoring import key
 from bench.protocol import Override, Protocol, read
 from bench.protocol.named import SHIPPED
 from bench.record import COLUMNS, CURVE, read_rows, stacked
-from bench.report import Extras, Failure, Supplement
+from bench.report import index, paper
+from bench.report import write as report
 from bench.report.progress import Progress
+from bench.report.supplement import Extras, Failure, Supplement
 from bench.show import gather, predictions, pretrainings, registration, state
 from bench.store import Store, write_atomic
 from bench.typed import plain
@@ -108,12 +110,12 @@ def rewrite_report(
 def write_paper(
     path: Path, scale: str | None, store: Store, folder: Path, chosen: Sequence[str]
 ) -> list[tuple[Path, str]]:
-    """Write the tables and sentences of a protocol's records for a paper, as ``bench.report.write_paper``."""
+    """Write the tables and sentences of a protocol's records for a paper, as ``bench.report.paper``."""
     protocol, table = recorded(path, scale, store)
     refuse_others([protocol], store)
     facts = said_beside(store, protocol.name, protocol.scale)
     more = extras(protocol, table, facts, store, RESULTS, panels=False)
-    return report.write_paper(protocol, table, folder, more, chosen)
+    return paper.write_paper(protocol, table, folder, more, chosen)
 
 
 def recorded(path: Path, scale: str | None, store: Store) -> tuple[Protocol, pd.DataFrame]:
@@ -159,10 +161,8 @@ def unfinished(
         priced: as ``RunState`` has it.
     """
     run = state.latest(store, name)
-    if run is None or scale not in (
-        None,
-        *(cell.columns["scale"] for cell in run.plan.cells[name]),
-    ):
+    scales = {None, *(cell.columns["scale"] for cell in run.plan.cells[name])} if run else ()
+    if run is None or scale not in scales:
         return None
     return state.RunState(run, store, priced=priced).of(name)
 
@@ -185,8 +185,8 @@ def _drawn(store: Store, name: str) -> Path:
 def _list(folder: Path, store: Store) -> None:
     """Write the index over the reports of a folder: the store's, one of that name, or that has one."""
     is_reports = folder == store.root / "reports" or folder.absolute().name == "reports"
-    if report.indexed(folder, new=is_reports):
-        report.write_index(folder)
+    if index.indexed(folder, new=is_reports):
+        index.write(folder)
 
 
 def _file(store: Store, name: str) -> Path:
@@ -234,9 +234,8 @@ def _facts(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) ->
 
 def _scalars(method: Any) -> dict[str, Any]:
     """Return the defaults of a method's parameters that are numbers or yes and no."""
-    return {
-        k: v for k, v in plain(method.make_params({})).items() if isinstance(v, bool | int | float)
-    }
+    values = plain(method.make_params({}))
+    return {k: v for k, v in values.items() if isinstance(v, bool | int | float)}
 
 
 def read_beside(file: Path) -> Supplement:
@@ -313,11 +312,9 @@ def tables_in(results: Path, pattern: str) -> pd.DataFrame | None:
     import pandas as pd
 
     files = sorted(results.glob(pattern))
-    return (
-        pd.concat(pd.read_csv(f, dtype=str, keep_default_na=False) for f in files)
-        if files
-        else None
-    )
+    if files:
+        return pd.concat(pd.read_csv(f, dtype=str, keep_default_na=False) for f in files)
+    return None
 
 
 def errata(results: Path) -> str:

@@ -35,9 +35,8 @@ REFRESH = 1.0  # seconds between looks at what is in work
 SHARE = 10.0  # a look begins at most each so many times as long as it takes
 LONG = 30.0  # seconds of a long reading after which a file gets a line
 TELL = 180.0  # seconds after which a file gets another line on a job in work
-FEW = (
-    40  # jobs of a run whose ends all have a line on a terminal; of more, failures and pretrainings
-)
+# jobs of a run whose ends all have a line on a terminal; of more, failures and pretrainings
+FEW = 40
 NAMED = 4  # jobs that get a line at once in a file
 BAR, LEAST = 30, 8  # columns of a bar: at most, at least
 # of a terminal's first sixteen, which people choose so that they can be read
@@ -51,11 +50,8 @@ def manner(*, quiet: bool = False, lines: bool = False) -> Manner:
     """Return how a run shows itself: as the flags say, else bars where they can move."""
     if quiet:
         return "quiet"
-    still = os.environ.get("TERM") in ("dumb", "unknown") or os.environ.get("CI") not in (
-        None,
-        "",
-        "false",
-    )
+    in_ci = os.environ.get("CI", "") not in ("", "false")
+    still = os.environ.get("TERM") in ("dumb", "unknown") or in_ci
     return "bars" if sys.stderr.isatty() and not lines and not still else "lines"
 
 
@@ -63,13 +59,9 @@ def console(how: Manner) -> Console:
     """Return what writes to stderr; lines alone have no colour."""
     from rich.console import Console
 
-    bars = how == "bars"
-    return Console(
-        stderr=True,
-        highlight=False,
-        no_color=None if bars else True,
-        force_terminal=None if bars else False,
-    )
+    if how == "bars":
+        return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, no_color=True, force_terminal=False)
 
 
 @dataclass(frozen=True)
@@ -238,9 +230,8 @@ class Watch:
 
     def _waiting(self, job: str) -> None:
         who = self._store.holder(job)
-        if (
-            who and self._waited.get(job) != who
-        ):  # a second line once it is suspended, or somebody else's
+        # a second line once it is suspended, or somebody else's
+        if who and self._waited.get(job) != who:
             self._waited[job] = who
             self._print(
                 f"{self._title(job)}: waiting for the result of {who}", always="SUSPENDED" in who

@@ -285,9 +285,8 @@ class RunState:
     def _seconds_left(self, at: AtWork) -> float:
         """Return the seconds that a job in work still takes."""
         passed = self._now - (self._now if at.since is None else at.since)
-        if (
-            at.share >= OWN_PACE and len(self._store.claims(at.job)) == 1
-        ):  # did not resume from a checkpoint
+        # did not resume from a checkpoint
+        if at.share >= OWN_PACE and len(self._store.claims(at.job)) == 1:
             return passed * (1 - at.share) / at.share
         expected = self._seconds(at.job) or 0.0
         return expected * (1 - at.share) if at.steps else max(0.0, expected - passed)
@@ -414,23 +413,45 @@ def ends(
     """
     kinds = {kind: number for number, kind in enumerate(KINDS)}
     turn = {job: (kinds[plan.jobs[job].kind], number) for number, job in enumerate(waiting)}
-    open_needs = {
-        job: {n for n in plan.before(job) if n in waiting or n in working} for job in waiting
-    }
+    left = {**waiting, **working}
+    needs = {job: [need for need in plan.before(job) if need in left] for job in waiting}
+    return laid_out(needs, left, turn, max(places, 1), {}, working)
+
+
+def laid_out(
+    needs: Mapping[str, Iterable[str]],
+    lasts: Mapping[str, float],
+    turn: Mapping[str, Any],
+    places: int,
+    widths: Mapping[str, int],
+    begun: Iterable[str] = (),
+) -> dict[str, float]:
+    """Return when each job ends: it begins once what it needs has ended and its places are free.
+
+    Args:
+        needs: the jobs that each job waits for.
+        lasts: how long each takes, or of one that has begun still takes.
+        turn: of those that may begin the least begins first; none overtakes it.
+        places: how many there are; jobs that have begun may have more.
+        widths: places of each job, 1 where not stated.
+        begun: jobs that have begun.
+    """
+    open_needs = {job: {*before} for job, before in needs.items()}
     dependents: dict[str, list[str]] = {}
-    for job, needs in open_needs.items():
-        for need in needs:
-            dependents.setdefault(need, []).append(job)
-    ready = [(turn[job], job) for job, needs in open_needs.items() if not needs]
-    busy = [(seconds, job) for job, seconds in working.items()]
+    for job, need in ((job, need) for job, before in open_needs.items() for need in before):
+        dependents.setdefault(need, []).append(job)
+    ready = [(turn[job], job) for job, before in open_needs.items() if not before]
+    busy = [(lasts[job], job) for job in begun]
     heapify(ready)
     heapify(busy)
-    now, ended = 0.0, dict[str, float]()
+    now, free, ended = 0.0, places - len(busy), dict[str, float]()
     while ready or busy:
-        while ready and len(busy) < max(places, 1):
+        while ready and widths.get(ready[0][1], 1) <= free:
             job = heappop(ready)[1]
-            heappush(busy, (now + waiting[job], job))
+            free -= widths.get(job, 1)
+            heappush(busy, (now + lasts[job], job))
         now, job = heappop(busy)
+        free += widths.get(job, 1)
         ended[job] = now
         for other in dependents.get(job, ()):
             open_needs[other].discard(job)

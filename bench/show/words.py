@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from bench.jobs import KINDS
 
 YEAR = 365.25 * 86400  # seconds
+
+
+def smallest_to_largest(numbers: Collection[int]) -> str:
+    """Return ``smallest-largest``, or one number where all are equal."""
+    return "-".join(map(str, sorted({min(numbers), max(numbers)})))
 
 
 def duration(seconds: float) -> str:

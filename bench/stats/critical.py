@@ -85,17 +85,13 @@ def _difference(methods: int, datasets: int, alpha: float) -> float:
     return float(q * sqrt(methods * (methods + 1) / (6 * datasets)))
 
 
-def _smallest_p(methods: int, datasets: int) -> float:
-    """Return p of Friedman's largest statistic, n (k - 1), which full agreement has."""
+def _needed(methods: int, alpha: float) -> int:
     from scipy.stats import chi2
 
-    return float(chi2.sf(datasets * (methods - 1), methods - 1))
-
-
-def _needed(methods: int, alpha: float) -> int:
     single = _difference(methods, 1, alpha)  # falls with the root of the number of data sets
     for datasets in range(2, MOST + 1):
-        if single / sqrt(datasets) <= methods - 1 and _smallest_p(methods, datasets) <= alpha:
+        smallest_p = chi2.sf(datasets * (methods - 1), methods - 1)  # where all ranks agree
+        if single / sqrt(datasets) <= methods - 1 and smallest_p <= alpha:
             return datasets
     raise ValueError(
         f"at alpha {alpha} not even {MOST} data sets would tell {methods} methods apart"

@@ -63,9 +63,8 @@ def layout(runs: int, clusters: Sequence[int] | None, seeds: Sequence[int] | Non
     fitted = np.linalg.pinv(marks)
     pretraining = np.eye(len(named))[:, None, :] + np.zeros((1, len(numbered), 1))
     fine_tuning = np.zeros((len(named), 1, 1)) + np.eye(len(numbered))[None, :, :]
-    table = (
-        np.concatenate([pretraining, fine_tuning], axis=2) @ fitted
-    )  # what it says of a run that is missing
+    # what it says of a run that is missing
+    table = np.concatenate([pretraining, fine_tuning], axis=2) @ fitted
     present = np.zeros(table.shape)
     present[p, f, np.arange(runs)] = 1
     counted = present.sum(axis=2, keepdims=True)
@@ -136,9 +135,8 @@ def effects(values: Array, runs: Layout) -> Effects:
     n, units = len(flat), runs.shape[0] if runs.shape[0] > 1 else runs.shape[1]
     shares = tuple(Part(float(value), part) for value, part in _of_runs(of_runs))
     rest = laid - patients[:, None, None] - of_runs[None] + mean
-    observed = left / max(
-        (values.shape[0] - 1) * (values.shape[1] - 1), 1
-    )  # what filled cells leave
+    # what filled cells leave
+    observed = left / max((values.shape[0] - 1) * (values.shape[1] - 1), 1)
     df = round(observed * (n - 1) * (flat.shape[1] - 1))
     # what is left is in the patients' part and in the runs'
     shared = sum(float(value.sum()) for value, _ in _of_runs(rest))

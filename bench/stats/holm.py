@@ -53,11 +53,9 @@ def _judged(comparison: Comparison, adjusted: tuple[float, float] | None, size: 
         return Judged(comparison, float("nan"), comparison.verdict, comparison.why, family=family)
     verdict, why = word(comparison.difference, *adjusted, comparison.alpha), ""
     if min(1.0, size * comparison.smallest_p) > comparison.alpha:
-        verdict, why = (
-            UNCLEAR,
-            FEW.format(
-                n=comparison.patients, p=comparison.smallest_p, m=size, alpha=comparison.alpha
-            ),
+        verdict = UNCLEAR
+        why = FEW.format(
+            n=comparison.patients, p=comparison.smallest_p, m=size, alpha=comparison.alpha
         )
     p, equal = adjusted
     return Judged(comparison, p, verdict, why, equal, size)

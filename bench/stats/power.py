@@ -37,12 +37,8 @@ def noise_of(comparisons: Sequence[Comparison]) -> Noise | None:
     repeated = [c for c in comparisons if not np.isnan(c.sd_run) and c.patients > 1]
     if not repeated:
         return None
-    return Noise(
-        *(
-            median(getattr(comparison, f"sd_{part}") for comparison in repeated)
-            for part in ("patient", "run", "residual")
-        )
-    )
+    parts = ("sd_patient", "sd_run", "sd_residual")
+    return Noise(*(median(getattr(comparison, part) for comparison in repeated) for part in parts))
 
 
 def detectable(
@@ -82,11 +78,8 @@ def _widths(noise: Noise, patients: int, runs: int, alpha: float) -> np.ndarray:
     rng = np.random.Generator(np.random.Philox(0))
     n, r = patients, runs
     dfs = (n - 1, r - 1, (n - 1) * (r - 1))
-    true = (
-        noise.residual**2 + r * noise.patient**2,
-        noise.residual**2 + n * noise.run**2,
-        noise.residual**2,
-    )
+    residual = noise.residual**2
+    true = (residual + r * noise.patient**2, residual + n * noise.run**2, residual)
     between, of_runs, within = (
         square * rng.chisquare(df, DRAWS) / df / (n * r)
         for square, df in zip(true, dfs, strict=True)

@@ -141,11 +141,9 @@ def _checked(scores: ArrayLike, clusters: ArrayLike | None) -> tuple[Numbers, ND
 def times_drawn(n: int, draws: int, seed: int, what: str) -> Numbers:
     """Return how often each of n units is drawn, (draws, n): the same for equal arguments."""
     rng = numpy_rng(seed, f"bootstrap of {what}")
-    return (
-        rng.multinomial(max(n - 1, 1), np.full(n, 1 / n), draws).astype(float)
-        if n
-        else np.zeros((draws, 0))
-    )
+    if n:
+        return rng.multinomial(max(n - 1, 1), np.full(n, 1 / n), draws).astype(float)
+    return np.zeros((draws, 0))
 
 
 def _patients(n: int, draws: int, seed: int) -> Iterator[tuple[slice, Numbers]]:
@@ -195,12 +193,8 @@ def _summary(mean: Numbers, rank: Numbers, drawn: Numbers) -> Ranks:
     """Return what the draws say: (draws, methods), NaN where a draw has no cell of the method."""
     ordered = np.sort(drawn, axis=0)  # NaN come last
     count = (~np.isnan(drawn)).sum(axis=0)
-    low, high = (
-        np.take_along_axis(
-            ordered, np.maximum(np.ceil([share * count]).astype(int) - 1, 0), axis=0
-        )[0]
-        for share in INTERVAL
-    )
+    ranks_of_ends = [np.maximum(np.ceil([share * count]).astype(int) - 1, 0) for share in INTERVAL]
+    low, high = (np.take_along_axis(ordered, rank, axis=0)[0] for rank in ranks_of_ends)
     first = drawn == np.fmin.reduce(drawn, axis=1, keepdims=True, initial=np.inf)
     best = (first / np.maximum(first.sum(axis=1, keepdims=True), 1)).mean(axis=0)
     return Ranks(mean, rank, low, high, np.where(np.isnan(rank), np.nan, best))

@@ -16,7 +16,7 @@ from PIL import Image
 from bench import record
 from bench.errors import BenchError
 from bench.protocol import Finetune, Layout, Net, Protocol, Row
-from bench.report import write, write_index
+from bench.report.index import write as write_index
 from bench.report.spreadsheet import cell
 from bench.report.supplement import (
     Cloud,
@@ -28,6 +28,7 @@ from bench.report.supplement import (
     Panel,
     Pretext,
 )
+from bench.report.write import write
 from bench.source import Source
 
 NUMBERS = {"int64": 0, "float64": 0.0}

@@ -20,7 +20,7 @@ from bench.extras.compete.track import tracked
 from bench.imported_scores import added, merged
 from bench.jobs.scoring import path
 from bench.protocol import read
-from bench.report import Cost, Pretext, Pretraining, Supplement
+from bench.report.supplement import Cost, Pretext, Pretraining, Supplement
 from bench.store import Store
 from bench.typed import plain
 

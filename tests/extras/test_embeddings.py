@@ -53,9 +53,8 @@ def test_vectors_and_maps_are_those_of_the_encoder_in_windows(embed, tmp_path):
     case = said["cases"][0]
     volume = opened(job).volume(case)
     assert all(side <= 64 for side in volume.shape)
-    starts = [
-        [0] if n <= 32 else [0, n - 32] for n in volume.shape
-    ]  # at most two windows along an axis
+    # at most two windows along an axis
+    starts = [[0] if n <= 32 else [0, n - 32] for n in volume.shape]
     boxes = [
         volume.crop(
             [a if n > 32 else (n - 32) // 2 for a, n in zip(at, volume.shape, strict=True)],

@@ -41,9 +41,8 @@ class Sample:
     both: Literal["a", "b"] | None = None  # no default
     # of what follows
     inner: Optimiser = field(default_factory=Optimiser)  # and beside
-    several: tuple[str, ...] = (  # where it opens
-        "x",
-    )
+    # where it opens
+    several: tuple[str, ...] = ("x",)
     three: tuple[int, int, int] = (1, 2, 3)
     hidden: str = field(default="", metadata={"unsaid": True})
     named: dict[str, bool] = field(default_factory=dict)

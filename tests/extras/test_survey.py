@@ -40,9 +40,8 @@ def root(tmp_path):
     for n in range(1, 7):
         image = rng.integers(0, 100, (10, 8, 6)).astype(np.int16)
         label = np.zeros((10, 8, 6), np.uint8)
-        label[:2, -2:, 3] = (
-            40  # in RAS+ left out of the picture's upper right corner: right, anterior
-        )
+        # in RAS+ left out of the picture's upper right corner: right, anterior
+        label[:2, -2:, 3] = 40
         label[5, 5, 5] = 9 if n == 5 else 0
         write(root, f"c{n}", image, label)
     told = {
@@ -176,9 +175,8 @@ def test_a_page_draws_every_case_with_its_label_where_it_lies(root, capsys):
     # two of eight voxels at the top, and of ten at the right: the patient's left is there
     assert (rows[0], rows[-1]) == (0, pytest.approx(mask.shape[0] / 4, abs=2))
     assert (columns[0], columns[-1]) == (pytest.approx(SIDE * 0.8, abs=2), SIDE - 1)
-    assert {tuple(int(v) for v in rgb) for rgb in mask[labelled][:, :3]} == {
-        colours()[0]
-    }  # 40 is label 1
+    # 40 is label 1
+    assert {tuple(int(v) for v in rgb) for rgb in mask[labelled][:, :3]} == {colours()[0]}
     assert not re.search(r'(src|href)="(?!data:image/|#)', text) and "url(" not in text
 
 

@@ -236,10 +236,8 @@ def test_void_voxels_count_nowhere():
     result = {
         (s.target, s.metric): s.value for s in score(a, b, (1, 1, 1), ("dice", "hd"), ignore=9)
     }
-    assert result == {
-        ("1", "dice"): 2 * 2 / (3 + 3),
-        ("1", "hd"): 1.0,
-    }  # label 2 is in the void alone
+    # label 2 is in the void alone
+    assert result == {("1", "dice"): 2 * 2 / (3 + 3), ("1", "hd"): 1.0}
     a[2, 1, 1] = 9  # a prediction that says void where there is none says background
     result = {(s.target, s.metric): s.value for s in score(a, b, (1, 1, 1), ("dice",), ignore=9)}
     assert result == {("1", "dice"): 2 * 2 / (2 + 3)}

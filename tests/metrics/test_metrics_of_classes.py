@@ -49,9 +49,8 @@ def test_accuracy_by_hand_is_one_number_per_case_and_a_tie_goes_to_the_lower_cla
 
 
 def test_auc_by_hand():
-    assert (
-        auc(of_two([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])) == 0.75
-    )  # of 4 pairs one is swapped
+    # of 4 pairs one is swapped
+    assert auc(of_two([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])) == 0.75
     assert auc(of_two([0.5, 0.5, 0.9]), np.array([0, 1, 1])) == 0.75  # a tie is half a pair
     assert auc(of_two([0.9, 0.1]), np.array([0, 1])) == 0.0
     scores = np.array([[0.7, 0.2, 0.1], [0.2, 0.6, 0.2], [0.5, 0.1, 0.4], [0.2, 0.1, 0.7]])

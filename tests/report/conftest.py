@@ -83,9 +83,7 @@ def protocol():
     """Two rows on one data set at pilot scale, changed by keyword."""
     names = {"title": "Test table", "name": "test_table", "paper": "voco", "table": "table1"}
     rows = {"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")}
-    networks, target = (
-        {"net": Net("swin_unetr")},
-        Finetune(dataset="organs", split="even", steps=10),
-    )
+    networks = {"net": Net("swin_unetr")}
+    target = Finetune(dataset="organs", split="even", steps=10)
     base = Protocol(**names, scale="pilot", networks=networks, rows=rows, finetune=(target,))
     return lambda **changes: replace(base, **changes)

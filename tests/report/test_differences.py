@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from bench.protocol import Finetune, Net, Row
-from bench.report import Extras, drawing
+from bench.report import drawing
 from bench.report.differences import AGAINST, MOST, strips
 from bench.report.forest import DETECTABLE, spots
 from bench.report.plots import Interval
+from bench.report.supplement import Extras
 from bench.report.write import context_of
 
 ROWS = {"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")}
@@ -49,9 +50,8 @@ def test_a_rows_dots_are_paired_by_patient_and_seed_and_mean_over_targets(protoc
     # liver differs by 10, 20 in p1 and -10, 0 in p2; the tumour of p1 by 0, 10
     assert b.title == "B" and b.runs == pytest.approx(((10 - 10) / 4, ((20 + 0) / 2 + 10) / 2))
     assert b.mean == pytest.approx(5) and b.pretrained == (0, 0)
-    assert b.patients == pytest.approx(
-        (-5, 10)
-    )  # p2: liver alone; p1: of liver 15, of the tumour 5
+    # p2: liver alone; p1: of liver 15, of the tumour 5
+    assert b.patients == pytest.approx((-5, 10))
 
 
 def test_pretrainings_are_told_apart_and_a_run_without_its_like_from_scratch_is_left_out(
@@ -167,9 +167,8 @@ def test_a_forest_says_interval_and_verdict_in_words_and_shades_what_is_equivale
     assert [(round(box.x0, 6), round(box.x1, 6)) for box in shaded] == [(-1, 1), (-1, 1)]
     hollow = [line for line in first.lines if line.get_marker() == "d"]
     assert [list(line.get_xdata()) for line in hollow] == [[1.25]]
-    assert (
-        first.get_xlim() == two.get_xlim() and two.get_xlim()[1] < 20
-    )  # a wide interval is cut, and says so
+    # a wide interval is cut, and says so
+    assert first.get_xlim() == two.get_xlim() and two.get_xlim()[1] < 20
     assert {line.get_marker() for line in two.lines} >= {"<", ">"}
     assert two.get_xlabel() == "HD95 (mm) against scratch, \N{LEFTWARDS ARROW} better"
 

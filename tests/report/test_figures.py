@@ -8,7 +8,7 @@ from matplotlib.image import imread
 
 from bench.protocol import Finetune, Layout, Net, Quoted, Row, View
 from bench.record import CURVE
-from bench.report import Extras, figures
+from bench.report import figures
 from bench.report.bars import _lines_of, extent
 from bench.report.canvas import looks, save
 from bench.report.charts import charts, lines
@@ -19,7 +19,7 @@ from bench.report.learning import plots as learning_plots
 from bench.report.masks import ADDED, CONFUSED, MISSED, wrong
 from bench.report.plots import Chart, Group, Interval, Series
 from bench.report.scaling import by_steps
-from bench.report.supplement import Cloud, DatasetInfo, Panel, Pretraining
+from bench.report.supplement import Cloud, DatasetInfo, Extras, Panel, Pretraining
 from bench.report.write import context_of
 from bench.stats.comparison import WEIGHTS
 
@@ -158,9 +158,8 @@ def test_lines_go_over_fractions_for_the_targets_that_are_chosen_with_what_the_p
         "Entrant (published)": ({}, {100: 33}),
     }
     assert values(mean)["A"] == ({10: 31, 100: 51}, {100: 55})
-    assert (
-        lines(context(), View(draw="lines", sections=("others",))) == ()
-    )  # one fraction is no line
+    # one fraction is no line
+    assert lines(context(), View(draw="lines", sections=("others",))) == ()
 
 
 def test_where_scratch_alone_has_several_fractions_there_is_no_line(context, records):

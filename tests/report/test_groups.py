@@ -8,9 +8,10 @@ from scipy.stats import t, ttest_ind
 
 from bench.protocol import Finetune, Row
 from bench.protocol.sections import Grouping
-from bench.report import Extras, groups
+from bench.report import groups
 from bench.report.numbers import MINUS, TIMES
 from bench.report.sections import Text
+from bench.report.supplement import Extras
 from bench.report.write import context_of, write
 
 ROWS = {"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")}
@@ -43,10 +44,8 @@ def words(line):
 
 def compared(first, second):
     """Return gap, interval and p in points, as print has them: by SciPy, degrees of freedom of the smaller."""
-    distance, df = (
-        ttest_ind(first, second, equal_var=False).statistic,
-        min(len(first), len(second)) - 1,
-    )
+    distance = ttest_ind(first, second, equal_var=False).statistic
+    df = min(len(first), len(second)) - 1
     gap = 100 * (np.mean(first) - np.mean(second))
     half, p = t.ppf(0.975, df) * gap / distance, 2 * t.sf(abs(distance), df)
     low, high = sorted((gap - half, gap + half))

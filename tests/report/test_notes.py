@@ -7,10 +7,18 @@ import pytest
 
 from bench.protocol import Finetune, Layout, Pretrain, Row, View
 from bench.protocol.sections import Augment, Group, Mix, Tune
-from bench.report import Cost, DatasetInfo, Extras, Failure, Pretraining, settings_tables, write
-from bench.report.supplement import Course, ImportedCell
+from bench.report import settings_tables
+from bench.report.supplement import (
+    Cost,
+    Course,
+    DatasetInfo,
+    Extras,
+    Failure,
+    ImportedCell,
+    Pretraining,
+)
 from bench.report.text import _md_table
-from bench.report.write import context_of
+from bench.report.write import context_of, write
 
 RECIPE = {"batch": 2, "optimiser": "adamw", "lr": 1e-3, "schedule": "cosine", "precision": "fp32"}
 PRETRAINED = {"pretrain": "organs", "init": "job:" + "1" * 16}

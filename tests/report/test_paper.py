@@ -7,12 +7,12 @@ import pytest
 
 from bench.errors import BenchError
 from bench.protocol import Finetune, Layout, Net, Row, View
-from bench.report import Extras, write, write_paper
 from bench.report.conclusion import verdict_tables
 from bench.report.numbers import MINUS
-from bench.report.paper import DRAWN
+from bench.report.paper import DRAWN, write_paper
+from bench.report.supplement import Extras
 from bench.report.verdicts import verdicts
-from bench.report.write import context_of
+from bench.report.write import context_of, write
 
 SEEDS, PATIENTS = (0, 1, 2), range(6)
 VIEWS = (

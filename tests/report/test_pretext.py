@@ -8,10 +8,11 @@ import pytest
 
 from bench.protocol import Mix, Pretrain, Row
 from bench.protocol.sections import OnlineProbe
-from bench.report import Cloud, Extras, Pretext, ProbeCurve, drawing, terminal_table, write
+from bench.report import drawing
 from bench.report.figures import wanted
 from bench.report.pretrainings import plotted, sections, short
-from bench.report.write import context_of
+from bench.report.supplement import Cloud, Extras, Pretext, ProbeCurve
+from bench.report.write import context_of, terminal_table, write
 
 CURVE = {"steps": (1.0, 2.0), "values": (0.2, 0.8), "chances": (0.25, 0.25)}
 

@@ -3,9 +3,8 @@
 import pytest
 
 from bench.protocol import Mix, Pretrain, Row
-from bench.report import Extras
 from bench.report.scaling import by_cases, by_steps
-from bench.report.supplement import Pretraining
+from bench.report.supplement import Extras, Pretraining
 from bench.report.write import context_of
 
 SECTION = Pretrain(datasets=(Mix("organs"),), steps=8, snapshots=(2, 4))

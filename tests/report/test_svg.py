@@ -9,15 +9,14 @@ import pytest
 from matplotlib.text import Text
 
 from bench.protocol import Finetune, Row
-from bench.report import Cloud, Course, Extras, Panel, Pretext, write
 from bench.report.canvas import COLOURS, GRID, INK, MARKERS, PAPER, SOFT, looks, new, style, themed
 from bench.report.figures import forest, wanted
 from bench.report.forest import spots
 from bench.report.numbers import MINUS
 from bench.report.plots import Interval, Series, Spots, Strip
 from bench.report.redraw import current_svg, refresh
-from bench.report.supplement import DatasetInfo
-from bench.report.write import context_of
+from bench.report.supplement import Cloud, Course, DatasetInfo, Extras, Panel, Pretext
+from bench.report.write import context_of, write
 
 LONG = "A network whose name goes on for longer than any legend of any paper has ever had the room to print"
 ATTACK = "\"/><script>alert(1)</script>]]>&lt; ' onload='x"
@@ -224,10 +223,8 @@ def test_an_svg_that_is_out_of_date_or_not_ours_is_not_shown(full, records, tmp_
 
 
 def test_a_page_of_many_pretrainings_stays_small(protocol, records, tmp_path):
-    rng, rows = (
-        np.random.default_rng(0),
-        {f"r{i}": Row("voco", "net", title=f"Method {i}") for i in range(11)},
-    )
+    rng = np.random.default_rng(0)
+    rows = {f"r{i}": Row("voco", "net", title=f"Method {i}") for i in range(11)}
     rows["s"] = Row("scratch", "net", title="Scratch")
     steps = tuple(float(s) for s in range(400))
     noise = {r: tuple(float(v) for v in rng.random(400)) for r in rows}

@@ -6,15 +6,16 @@ from dataclasses import replace
 import pytest
 
 from bench.protocol import Finetune, Layout, Net, Row, View
-from bench.report import DatasetInfo, Extras, Failure, Leak, conclusion, not_run, terminal_table
+from bench.report import conclusion, not_run
 from bench.report.captions import folded
 from bench.report.common import APART
 from bench.report.footnotes import Footnotes
 from bench.report.numbers import MINUS, TIMES, difference, number
 from bench.report.spreadsheet import table_csv
+from bench.report.supplement import DatasetInfo, Extras, Failure, Leak
 from bench.report.tables import tables
 from bench.report.tabular import COUNTS
-from bench.report.write import context_of
+from bench.report.write import context_of, terminal_table
 
 NAN = float("nan")
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from bench import report
 from bench.protocol import Finetune, Row
 from bench.protocol.comparable import way
 from bench.protocol.sections import Anchor
-from bench.report import DatasetInfo, Extras, undertrained
+from bench.report import undertrained
+from bench.report import write as report
+from bench.report.supplement import DatasetInfo, Extras
 
 ANCHOR = Anchor(mean=0.86, each=0.84)
 COLUMNS = ["dataset", "family", "fraction", "target", "metric", "value", "source"]

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench import report, stats
+from bench import stats
 from bench.protocol import Finetune, Layout, Net, Row, View
 from bench.protocol.sections import Group, Tune
-from bench.report import Extras, Failure
+from bench.report import write as report
 from bench.report.cells import MEAN, Key
 from bench.report.conclusion import (
     _region,
@@ -31,6 +31,7 @@ from bench.report.index import write as write_index
 from bench.report.numbers import p_value
 from bench.report.ranking import across, rankings
 from bench.report.sensitivity import sensitivity
+from bench.report.supplement import Extras, Failure
 from bench.report.survival import sections as survivals
 from bench.report.survival import survives
 from bench.report.tables import tables
@@ -222,9 +223,8 @@ def test_a_family_is_of_one_place(context, usual):
     assert few.aside == ("“C” (not run yet)", "“D” (not run yet)")
     (row,) = few.rows  # two rows of that place have not run
     assert row.judged.p == pytest.approx(3 * row.judged.comparison.p)
-    assert many.rows[0].judged.p == pytest.approx(
-        3 * many.rows[0].judged.comparison.p
-    )  # the smallest of 3
+    # the smallest of 3
+    assert many.rows[0].judged.p == pytest.approx(3 * many.rows[0].judged.comparison.p)
 
 
 def test_what_may_tell_is_said_only_where_neither_the_family_nor_the_row_alone_tells():
@@ -422,10 +422,8 @@ def test_the_worst_cases_are_those_of_the_lowest_mean_over_rows(context, usual):
     assert table.lines[0].words[2].startswith("B ") and table.lines[0].words[3].startswith("D ")
     tuned = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
     few = [{**row, "fraction": 10} for row in usual]
-    for more, fraction in (
-        ("a", 10),
-        ("abcd", 100),
-    ):  # where most rows are; all of them: with most labels
+    # where most rows are; all of them: with most labels
+    for more, fraction in (("a", 10), ("abcd", 100)):
         full = [row for row in usual if row["row"] in more]
         ((table,),) = (section.parts for section in worst(context(*few, *full, finetune=(tuned,))))
         assert f"{fraction} % of the labels" in table.title

@@ -9,16 +9,16 @@ import pytest
 
 from bench.protocol import Finetune, Layout, Net, Pretrain, Quoted, Row, View, read
 from bench.protocol.sections import Mix
-from bench.report import Extras, Ingredient, terminal_table, write
 from bench.report.conclusion import forest_figures, verdict_tables
 from bench.report.differences import strips
 from bench.report.numbers import MINUS, TIMES
 from bench.report.spreadsheet import table_csv
+from bench.report.supplement import Extras, Ingredient
 from bench.report.table_cells import PATIENTS_FIRST
 from bench.report.tables import tables
 from bench.report.text import _md_table
 from bench.report.verdicts import verdicts
-from bench.report.write import context_of
+from bench.report.write import context_of, terminal_table, write
 
 ROOT = Path(__file__).parents[2]
 NETS = {"S": Net("unetr", preset="tiny"), "L": Net("unetr")}
@@ -237,11 +237,8 @@ def test_a_gain_on_a_row_that_has_other_seeds_is_not_shown(protocol, records):
         assert sum(line.startswith("| B ") and "(" in line for line in grids[0]) == gains
 
 
-FOLDS = {  # fold: scores of a (scratch) and b, of one patient each
-    0: (0.90, 0.89),
-    1: (0.50, 0.52),
-    2: (0.40, 0.44),
-}
+# fold: scores of a (scratch) and b, of one patient each
+FOLDS = {0: (0.90, 0.89), 1: (0.50, 0.52), 2: (0.40, 0.44)}
 
 
 UNDEFINED = {"status": "both_empty", "value": float("nan")}

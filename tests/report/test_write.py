@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from bench.protocol import Finetune, Layout, Quoted, Row, View
-from bench.report import terminal_table, write
 from bench.report.figures import wanted
 from bench.report.supplement import (
     Cloud,
@@ -26,7 +25,7 @@ from bench.report.supplement import (
     Pretext,
 )
 from bench.report.tex import LATIN, escape
-from bench.report.write import context_of
+from bench.report.write import context_of, terminal_table, write
 from bench.source import Source
 
 NASTY = "<script>alert('x')</script> & 50%_a|b $c$ #1 {d} ~^\\ [e] *f*"
@@ -92,9 +91,8 @@ def test_a_page_loads_nothing_is_escaped_and_shows_the_scale_and_a_tabular_keeps
     links = re.findall(r'href="([^"]*)', "".join(re.findall(r"<svg .*?</svg>", markup, re.DOTALL)))
     assert links and all(link.startswith(("#", "data:image/png;base64,")) for link in links)
     assert "pilot scale" in markup and "2 h 05 min" in markup
-    assert (
-        markup.count("<script") == 1 and "javascript:" not in markup
-    )  # the page's own, for sorting
+    # the page's own, for sorting
+    assert markup.count("<script") == 1 and "javascript:" not in markup
     assert text.count("<script>alert('x')</script> & 50%_a|b $c$") >= 8
     text = paths.tex.read_text()
     for tabular in re.findall(r"(?ms)^\\begin\{tabular\}.*?\\end\{tabular\}", text):
@@ -133,9 +131,8 @@ def test_figures_are_drawn_again_only_when_their_input_changed(full, tmp_path):
     stamp = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.png")}
     changed = table.assign(value=table["value"] / 2)
     page = write(protocol, changed, tmp_path, extras, figures=False).page.read_text()
-    assert (
-        page.count('class="drawn"') == 6 and "Not drawn" in page
-    )  # a figure that is out of date is not shown
+    # a figure that is out of date is not shown
+    assert page.count('class="drawn"') == 6 and "Not drawn" in page
     write(protocol, changed, tmp_path, extras)
     drawn = {n for n, at in stamp.items() if (tmp_path / n).stat().st_mtime_ns != at}
     assert drawn == {"fractions.png"}  # both rows are halved alike: they differ by nothing still

@@ -11,11 +11,11 @@ import pytest
 from matplotlib.text import Text
 
 from bench.errors import printable
-from bench.report import Cost, Course, DatasetInfo, Extras, Failure, Panel, Pretraining, write
 from bench.report.canvas import words
 from bench.report.spreadsheet import CELL_COLUMNS, table_csv
+from bench.report.supplement import Cost, Course, DatasetInfo, Extras, Failure, Panel, Pretraining
 from bench.report.tex import SPECIAL, escape
-from bench.report.write import context_of
+from bench.report.write import context_of, write
 from bench.source import Source
 
 ATTACKS = {

@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.executors.slurm import cancel
 from bench.jobs.context import RunOptions
 from bench.protocol import read
-from bench.report import write
+from bench.report.write import write
 from bench.runtime.execute import execute
 from bench.show.reports import rewrite_report
 from bench.store import Store

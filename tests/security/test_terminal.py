@@ -9,7 +9,8 @@ from bench import registry
 from bench.cli import main
 from bench.errors import printable
 from bench.executors.local import Outcome
-from bench.report import Extras, Failure, terminal_table
+from bench.report.supplement import Extras, Failure
+from bench.report.write import terminal_table
 from bench.show import status
 from bench.show.screen import Watch
 from bench.store import Store

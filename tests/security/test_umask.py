@@ -12,7 +12,7 @@ from bench import stand_ins
 from bench.data.cache import PackWriter
 from bench.data.roots import Roots
 from bench.protocol import read
-from bench.report import write
+from bench.report.write import write
 from bench.store import Store, write_atomic
 
 

@@ -9,9 +9,9 @@ import pytest
 from bench import record, records
 from bench.errors import BenchError, Damaged
 from bench.jobs.finetune.spec import TRACKED
-from bench.report import Extras
 from bench.report.common import OTHERS
 from bench.report.learning import PEEKED, captions, plots
+from bench.report.supplement import Extras
 from bench.report.write import context_of
 from bench.show.reports import rewrite_report, write_reports
 

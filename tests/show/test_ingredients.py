@@ -6,7 +6,7 @@ import numpy as np
 from small_prepared import write_prepared
 
 from bench.data.parts import Entry, Take
-from bench.report import Ingredient
+from bench.report.supplement import Ingredient
 from bench.show.gather import _read
 
 

@@ -73,9 +73,8 @@ def test_a_training_stands_once_and_rows_that_score_other_weights_say_so(
     lines = as_text(plan, store, [protocol]).splitlines()
     of_row = {line.strip().partition(": ")[0]: line for line in lines if line.startswith("  ")}
     assert "trains nothing, scores weights of alone" in of_row["pair (random)"]
-    assert (
-        " a cell, 6 steps of " in of_row["pair (shuffled)"]
-    )  # another fine-tuning, no pretraining
+    # another fine-tuning, no pretraining
+    assert " a cell, 6 steps of " in of_row["pair (shuffled)"]
     assert sum(" simclr3d, 8 steps" in line for line in lines) == len(ids(plan, "pretrain"))
     at = lines.index(of_row["pair (shuffled)"])
     assert lines[at + 1] == "    pretrained as pair"
@@ -304,9 +303,8 @@ def test_fractions_that_are_the_same_patients_are_said(plan_of, store, protocol_
     assert "same 7" not in told and "same 14" not in told
     held = {"finetune": {**changes["finetune"], "fractions": [50, 100], "holdout": 0.25}}
     told = as_text(plan_of(held), store, [replace(read(protocol_file(held)), name="test0")])
-    assert (
-        "test 5 / 2 / 4 at 50 %, 10 / 4 / 4 at 100 %" in told
-    )  # a quarter of 7 is 2, of 14 it is 4
+    # a quarter of 7 is 2, of 14 it is 4
+    assert "test 5 / 2 / 4 at 50 %, 10 / 4 / 4 at 100 %" in told
 
 
 DURATIONS = {89: "89 s", 600: "10 min", 5400: "1.5 h", 86400 * 1.5: "36.0 h", 86400 * 4: "4 days"}

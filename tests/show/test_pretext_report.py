@@ -13,8 +13,8 @@ from small_protocol import NAME
 from bench import typed
 from bench.errors import BenchError
 from bench.pretext.collapse import FALLEN, LEAST_STD, LINE, NOISE_RANK, POINT
-from bench.report import Supplement
 from bench.report.pretrainings import NOTE
+from bench.report.supplement import Supplement
 from bench.show import pretrainings
 from bench.show.reports import rewrite_report, write_reports
 

@@ -78,10 +78,8 @@ def test_a_report_is_drawn_again_with_what_was_set_for_its_run(drawn, tmp_path):
 
 def test_records_of_another_file_of_one_name_are_not_drawn(drawn, protocol_file, tmp_path):
     store = Store.open(tmp_path / "out")
-    own, other = (
-        read(protocol_file(name="x/m.yaml")),
-        read(protocol_file({"title": "Other"}, "y/m.yaml")),
-    )
+    own = read(protocol_file(name="x/m.yaml"))
+    other = read(protocol_file({"title": "Other"}, "y/m.yaml"))
 
     def origin(protocol):
         return {"origin": {"path": protocol.origin.path, "content": protocol.origin.content}}
@@ -93,10 +91,8 @@ def test_records_of_another_file_of_one_name_are_not_drawn(drawn, protocol_file,
     with pytest.raises(BenchError, match="another --out"):
         refuse_others([own], store)
     refuse_others([other], store)
-    for damaged in (
-        "nonsense",
-        json.dumps({"leaks": [{"dataset": "as of old"}]}),
-    ):  # a run writes it anew
+    # a run writes it anew
+    for damaged in ("nonsense", json.dumps({"leaks": [{"dataset": "as of old"}]})):
         (store.root / "records" / "m.json").write_text(damaged)
         refuse_others([own], store)
 

@@ -328,9 +328,8 @@ def test_scratch_against_itself_over_all_ways_to_halve_its_seeds():
     # halves of 0 0 0 0 1 1 1 1 differ by 1 in one way of 35, by a half in 16, by 0 in 18
     assert halves([0.0] * 4 + [1.0] * 4) == 0.5
     assert halves([0.0] * 7 + [1.0]) == 0.25  # each way has the 1 in one half
-    assert halves(range(9)) == pytest.approx(
-        3.6
-    )  # means of 4 and 5: beyond are 4 of 126 ways, by hand
+    # means of 4 and 5: beyond are 4 of 126 ways, by hand
+    assert halves(range(9)) == pytest.approx(3.6)
     assert (
         stats.region([0.5] * (ENOUGH - 1)).rope == 0.01 and stats.region([0.5] * ENOUGH).rope == 0.0
     )

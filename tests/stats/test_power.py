@@ -67,9 +67,8 @@ def test_more_of_anything_sees_less_and_more_comparisons_more():
     assert detectable(noise, 40, 8) < detectable(noise, 40, 4) < detectable(noise, 40, 4, 5)
     assert detectable(noise, 80, 4) < detectable(noise, 40, 4)
     assert detectable(noise, 40, 1) == np.inf  # one run: these weights only
-    assert (
-        needed_runs(1e-6, noise, 40) is None and needed_patients(1e-3, noise, 3) is None
-    )  # runs' luck stays
+    # runs' luck stays
+    assert needed_runs(1e-6, noise, 40) is None and needed_patients(1e-3, noise, 3) is None
 
 
 def test_no_exact_test_of_fewer_patients_could_say_better():

@@ -28,9 +28,8 @@ def test_coverage_is_neither_too_small_nor_too_large_where_enough_is_known(seeds
 def test_the_habit_takes_luck_for_evidence_and_more_so_with_more_patients():
     few, many = (sign_flipped(Design(patients=n, seeds=1), STUDIES) for n in (24, 100))
     assert 0.2 < few < many
-    assert (
-        paired(LAYOUTS["3 x 3, nothing said"], STUDIES).rejected > 0.1
-    )  # nor is a pretraining many runs
+    # nor is a pretraining many runs
+    assert paired(LAYOUTS["3 x 3, nothing said"], STUDIES).rejected > 0.1
 
 
 def test_runs_tell_more_than_patients():

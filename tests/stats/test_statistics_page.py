@@ -92,9 +92,8 @@ def test_the_intervals_of_a_tracked_study_are_what_the_page_says_and_need_its_ru
 def test_its_tables_are_of_this_simulation():
     errors, habits, _ = table("SD of a run")
     assert [line[1] for line in errors] == [str(r) for _ in range(3) for r in SEED_COUNTS]
-    assert (
-        max(float(cell.split(" ")[0]) for line in errors for cell in line[2:]) <= 6
-    )  # as the page promises
+    # as the page promises
+    assert max(float(cell.split(" ")[0]) for line in errors for cell in line[2:]) <= 6
     assert [line[0] for line in table("pretrainings x fine-tunings")[0]] == list(LAYOUTS)
     (first,) = [line for line in habits if line[:2] == ["1", "3"]]
     assert first[4].split(";")[0] == share(sign_flipped(Design(), STUDIES), STUDIES)

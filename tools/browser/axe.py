@@ -85,15 +85,9 @@ def _together(page, met):
     """Return one finding of a rule's several states; shown is where it is broken most."""
     _, most = max(met, key=lambda state: state[1]["count"])
     shown = " ".join(most["first"].split())
-    return Finding(
-        str(page),
-        most["rule"],
-        most["impact"],
-        most["count"],
-        shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} ...",
-        " ".join(most["why"].split()),
-        tuple(state for state, _ in met),
-    )
+    shown = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} ..."
+    facts = most["rule"], most["impact"], most["count"], shown, " ".join(most["why"].split())
+    return Finding(str(page), *facts, tuple(state for state, _ in met))
 
 
 def line(finding):
@@ -127,9 +121,8 @@ def main():
         wrong, unsure = [], []
         with Chromium() as browser:
             for page in pages:
-                for listed, new in zip(
-                    (wrong, unsure), findings(browser, page, source), strict=True
-                ):
+                both = findings(browser, page, source)
+                for listed, new in zip((wrong, unsure), both, strict=True):
                     listed += new
                 for result in wrong if not requested.json else ():
                     if result.page == str(page):

@@ -111,11 +111,8 @@ class Chromium:
     def open(self, page, width, dark):
         """Return a new tab with a file in it, loaded, its fonts too; ``width``: px of the window."""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        tab = Tab(
-            self,
-            target,
-            self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"],
-        )
+        attached = self.ask("Target.attachToTarget", targetId=target, flatten=True)
+        tab = Tab(self, target, attached["sessionId"])
         self.events.clear()
         for room in ("Page", "Network", "Runtime", "Log"):
             tab.ask(f"{room}.enable")

@@ -83,11 +83,8 @@ def main():
         requested.to.mkdir(parents=True, exist_ok=True)
         with Chromium() as browser:
             for page, name in zip(pages, names(pages), strict=True):
-                print(
-                    *pictures(browser, page, name, requested.to, requested.open),
-                    sep="\n",
-                    flush=True,
-                )
+                paths = pictures(browser, page, name, requested.to, requested.open)
+                print(*paths, sep="\n", flush=True)
     except (BenchError, OSError) as error:
         print(f"look: {error}", file=sys.stderr)
         return 2

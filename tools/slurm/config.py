@@ -52,12 +52,7 @@ def munged(folder: Path) -> list[str]:
         "seed-file": folder / "munge" / "seed",
         "log-file": folder / "munge" / "log",
     }
-    return [
-        "munged",
-        "--foreground",
-        "--force",
-        *(f"--{name}={path}" for name, path in places.items()),
-    ]
+    return ["munged", "--foreground", "--force", *(f"--{k}={path}" for k, path in places.items())]
 
 
 def install(folder: Path) -> list[str]:
@@ -87,14 +82,8 @@ def mariadbd(folder: Path) -> list[str]:
 
 
 def write(folder: Path, cluster: Cluster) -> None:
-    for name in (
-        "run",
-        "log",
-        "state",
-        "munge",
-        "gpu",
-        *(f"spool.{node}" for node in cluster.names),
-    ):
+    spools = (f"spool.{node}" for node in cluster.names)
+    for name in ("run", "log", "state", "munge", "gpu", *spools):
         (folder / name).mkdir(parents=True)
     (folder / "munge").chmod(0o700)  # munged trusts no key that others could have placed
     key = folder / "munge" / "key"  # the secret that the cluster's daemons share
@@ -126,9 +115,8 @@ def _gres(folder: Path, cluster: Cluster) -> str:
     for node in cluster.names if cluster.gpus else ():
         devices = folder / "gpu" / node
         devices.mkdir()
-        for number in range(
-            cluster.gpus
-        ):  # slurmd insists on a character device; a link to one will do
+        # slurmd insists on a character device; a link to one will do
+        for number in range(cluster.gpus):
             (devices / f"nvidia{number}").symlink_to(os.devnull)
         last = f"[0-{cluster.gpus - 1}]" if cluster.gpus > 1 else "0"
         lines.append(f"NodeName={node} Name=gpu Type=fake File={devices}/nvidia{last}\n")

@@ -231,9 +231,8 @@ def cluster_wiped(trial: Trial) -> str:
     trial.cluster.stop()
     trial.cluster.start()
     sbatch = ("sbatch", "--parsable", "-o", "/dev/null", "--wrap", "sleep 300")
-    while (
-        stranger := trial.cluster.call(*sbatch)
-    ) != ours:  # somebody else's job gets the id of ours
+    # somebody else's job gets the id of ours
+    while (stranger := trial.cluster.call(*sbatch)) != ours:
         trial.cluster.call("scancel", stranger)
     code = trial.again()
     if f"{stranger} RUNNING" not in trial.cluster.queue():

@@ -129,14 +129,8 @@ class Sandbox:
             install, check=True, capture_output=True, timeout=120, env=self.daemons.environment
         )
         self.daemons.start("mariadbd", config.mariadbd(self.folder))
-        client = (
-            "mariadb",
-            "--no-defaults",
-            "-u",
-            "root",
-            f"--socket={config.database(self.folder)}",
-            "-e",
-        )
+        socket = f"--socket={config.database(self.folder)}"
+        client = ("mariadb", "--no-defaults", "-u", "root", socket, "-e")
         self._until(lambda: self._answers(*client, "select 1"), "mariadbd", 30)
         self.call(*client, config.GRANT)
         result = {"MYSQL_UNIX_PORT": str(config.database(self.folder))}

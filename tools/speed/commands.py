@@ -22,12 +22,8 @@ from options import options
 
 
 def main() -> None:
-    given = options(
-        __doc__,
-        records="results/studies",
-        protocol="protocols/studies/hippocampus_small.yaml",
-        rounds=7,
-    )
+    protocol = "protocols/studies/hippocampus_small.yaml"
+    given = options(__doc__, records="results/studies", protocol=protocol, rounds=7)
     compileall.compile_dir(ROOT / "bench", quiet=2)
     with tempfile.TemporaryDirectory() as folder:
         out = shutil.copytree(ROOT / given.records, Path(folder, "out"))
@@ -43,10 +39,8 @@ def measure(out: Path, protocol: Path, rounds: int) -> None:
         "bench report": [bench, "report", str(protocol), "--out", str(out)],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
-    for counts in (
-        False,
-        *[True] * rounds,
-    ):  # the first report draws figures, which then are current
+    # the first report draws figures, which then are current
+    for counts in (False, *[True] * rounds):
         for name, command in commands.items():
             began = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)

@@ -181,11 +181,8 @@ def main() -> None:
             folders[side].mkdir(parents=True)
             opened[side] = write(folders[side], array)
         handles = {side: opened[side]() for side in SIDES}
-        for side in (
-            "bench, as stored (int16)",
-            ".npy, memory map (int16)",
-            "whole .nii.gz (int16)",
-        ):
+        sides = ("bench, as stored (int16)", ".npy, memory map (int16)", "whole .nii.gz (int16)")
+        for side in sides:
             box = boxes(CROP, 1)[0]
             assert np.array_equal(handles[side](box), array[box])
         result: dict[str, dict[str, list[float]]] = {

@@ -179,11 +179,9 @@ def main(names_given: list[str]) -> int:
         failed |= status != 0
         if status == 0:
             PAGE.write_text(redrawn(PAGE.read_text(), script.name, block))
-        printed = (
-            f"failed with {status}, what it said is in build/speed/{script.name}.md"
-            if status
-            else "drawn"
-        )
+        printed = "drawn"
+        if status:
+            printed = f"failed with {status}, what it said is in build/speed/{script.name}.md"
         print(f"{script.name}: {printed}", flush=True)
     return int(failed)
 

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from pkgutil import iter_modules
 from time import perf_counter
@@ -160,12 +161,8 @@ def spent() -> float:
 
 def left(folder: Path) -> tuple[int, int]:
     """Return how many bytes and files lie in the output folder and in the report's."""
-    sizes = [
-        p.stat().st_size
-        for top in ("out", "drawn")
-        for p in (folder / top).rglob("*")
-        if p.is_file()
-    ]
+    every = chain((folder / "out").rglob("*"), (folder / "drawn").rglob("*"))
+    sizes = [path.stat().st_size for path in every if path.is_file()]
     return sum(sizes), len(sizes)
 
 

@@ -86,10 +86,8 @@ def scans(folder: Path, size: Size) -> Act:
             body = shared + 0.5 * field()
             edges = np.quantile(body, np.linspace(0.5, 1, size.classes, endpoint=False))
             image = 200 * body + rng.normal(0, 20, cube)
-            for part, array, kind in (
-                ("images", image, "int16"),
-                ("labels", np.digitize(body, edges), "uint8"),
-            ):
+            labels = np.digitize(body, edges)
+            for part, array, kind in (("images", image, "int16"), ("labels", labels, "uint8")):
                 write_nifti(
                     root / f"{part}Tr" / f"case_{number:06d}.nii.gz", array, (1, 1, 1), kind
                 )
@@ -197,6 +195,7 @@ def invent(folder: Path, size: Size) -> Act:
 
     from bench import digest
     from bench.jobs import scoring
+    from bench.record import SCORES
     from bench.store import Store
 
     store, rng, built = Store(folder / "out"), np.random.default_rng(0), planned(folder, size)[0]()
@@ -211,28 +210,17 @@ def invent(folder: Path, size: Size) -> Act:
         for job in built.jobs.values():
             at = store.jobs / job.id
             at.mkdir()
-            manifest = {
-                **job.plain(),
-                "id": job.id,
-                "attempts": 1,
-                "seconds": 1.0,
-                "provenance": {},
-            }
+            manifest = {**job.plain(), "id": job.id, "attempts": 1, "seconds": 1.0}
+            manifest["provenance"] = {}
             (at / digest.NAME).write_text(digest.sealed(at, manifest))
             for first in built.scoring.get(job.id, []):
                 buffer = io.BytesIO()
                 table = rows.assign(value=rng.uniform(0.5, 0.9, len(rows)))
-                table[[*scoring_columns()]].to_parquet(buffer, index=False)
+                table[[*SCORES]].to_parquet(buffer, index=False)
                 name = f"scores-{scoring.key(first)}-{digest.short(buffer.getvalue())}.parquet"
                 (at / name).write_bytes(buffer.getvalue())
 
     return act
-
-
-def scoring_columns() -> list[str]:
-    from bench.record import SCORES
-
-    return list(SCORES)
 
 
 def gather(folder: Path, size: Size) -> Act:
@@ -248,9 +236,9 @@ def report(figures: bool) -> Callable[[Path, Size], Act]:
     """Return the stage that draws the report of those rows: tables, verdicts and page, or figures as well."""
 
     def stage(folder: Path, size: Size) -> Act:
-        from bench import report
         from bench.protocol import read
         from bench.record import COLUMNS, read_rows
+        from bench.report import write as report
 
         protocol = read(folder / "protocol.yaml", "smoke", drawn=True)
 

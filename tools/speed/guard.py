@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -60,13 +61,10 @@ def warped(scan: np.ndarray, channels: int, rng: np.random.Generator) -> np.ndar
     """Return another patient: shifts of 2.5 of 48 voxels that vary over 6, and new grain."""
     sides = scan.shape[1:]
     coarse = [rng.standard_normal([4 + n // 12 for n in sides]) for _ in sides]
-    shifts = [
-        n
-        / 48
-        * 2.5
-        * ndimage.zoom(c, [n / m for n, m in zip(sides, c.shape, strict=True)], order=1)
-        for n, c in zip(sides, coarse, strict=True)
-    ]
+    shifts = []
+    for n, c in zip(sides, coarse, strict=True):
+        factors = [side / m for side, m in zip(sides, c.shape, strict=True)]
+        shifts.append(n / 48 * 2.5 * ndimage.zoom(c, factors, order=1))
     places = [grid + shift for grid, shift in zip(np.indices(sides), shifts, strict=True)]
     result = []
     for channel in range(channels):
@@ -121,11 +119,8 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, chosen: 
     assert first.turned and many.turned  # made before the clock starts
     clock("moved", 1, lambda: search.looked_at(first, many, rows))
     steps["moved"] = (steps["moved"] - boxes * seen_by / len(every)) * passing * tests / len(rows)
-    result = clock(
-        "confirmed",
-        tests / chosen,
-        lambda: search.confirmed(seen, first.views.__getitem__, second.views),
-    )
+    confirm = partial(search.confirmed, seen, first.views.__getitem__, second.views)
+    result = clock("confirmed", tests / chosen, confirm)
     every = [*steps.items(), ("in all", sum(steps.values()))]
     print(
         f"| {read} x {tests} scans, channels: {channels} | {' | '.join(name for name, _ in every)} |"

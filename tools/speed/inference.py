@@ -64,14 +64,9 @@ def network(name: str, labels: int, crop: tuple[int, int, int]) -> nn.Module:
 def monai(net: nn.Module, image: np.ndarray, inference: Windows) -> np.ndarray:
     from monai.inferers import sliding_window_inference
 
-    scores = sliding_window_inference(
-        torch.from_numpy(image)[None],
-        inference.crop,
-        inference.batch,
-        net,
-        overlap=inference.overlap,
-        mode=inference.blend,
-    )[0]
+    where = torch.from_numpy(image)[None], inference.crop, inference.batch, net
+    how = {"overlap": inference.overlap, "mode": inference.blend}
+    scores = sliding_window_inference(*where, **how)[0]
     return scores.max(0).indices.to(torch.uint8).numpy()
 
 
@@ -116,11 +111,8 @@ def line(
     )
     other = int((result["MONAI"][-1][1] != result["ours"][-1][1]).sum())
     seconds = f"{theirs:.2f} | {remaining:.2f} | {mine:.2f} | {theirs / mine:.2f} | {remaining / mine:.2f}"
-    return (
-        f"| {name} | {labels} | {shape} | {side}^3 | {seconds} | {other} |",
-        theirs / mine,
-        remaining / mine,
-    )
+    line = f"| {name} | {labels} | {shape} | {side}^3 | {seconds} | {other} |"
+    return line, theirs / mine, remaining / mine
 
 
 def weigh(which: str, labels: int, shape: tuple[int, int, int], side: int) -> float:

@@ -24,12 +24,10 @@ from bench import registry
 from bench.record import COLUMNS
 from bench.store import Store
 
-SECTIONS, FRACTIONS, SEEDS, METRICS = (
-    range(4),
-    (5, 10, 50, 100),
-    range(5),
-    ("dice", "nsd@1mm", "hd95"),
-)
+SECTIONS = range(4)
+FRACTIONS = (5, 10, 50, 100)
+SEEDS = range(5)
+METRICS = ("dice", "nsd@1mm", "hd95")
 LABELS = registry.load("dataset", "btcv").labels
 UNITS = {"dice": "1", "nsd@1mm": "1", "hd95": "mm"}
 TYPES = {"str": pa.large_string(), "int64": pa.int64(), "float64": pa.float64()}
@@ -49,7 +47,7 @@ scales: {{pilot: {{finetune: {{steps: 5}}}}}}
 INSIDE = """
 import json, sys, time
 from pathlib import Path
-from bench import report
+from bench.report import write as report
 from bench.protocol import read
 from bench.record import COLUMNS, read_rows
 from bench.report import cells

@@ -66,18 +66,8 @@ def ours(steps: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "learning.yaml")
         file.write_text(yaml.safe_dump(protocol(steps)))
-        code = bench(
-            [
-                "run",
-                str(file),
-                "--data",
-                os.environ["BENCH_DATA"],
-                "--out",
-                folder,
-                "--workers",
-                "1",
-            ]
-        )
+        places = ["--data", os.environ["BENCH_DATA"], "--out", folder]
+        code = bench(["run", str(file), *places, "--workers", "1"])
         if code:
             raise SystemExit(f"bench run ended with {code}")
         rows = read_rows(Path(folder, "records", "learning.parquet"), COLUMNS)
@@ -171,13 +161,8 @@ def cases() -> dict[str, list[list[str]]]:
 def nnunet(folder: str, side: str, steps: int) -> str:
     """Write what nnU-Net's side is to do; return the file."""
     patch = CROP[::-1]  # it reads z, y, x
-    about = {
-        "patch": patch,
-        "batch": BATCH,
-        "width": WIDTHS[side],
-        "steps": steps,
-        "folder": folder,
-    }
+    about = {"patch": patch, "batch": BATCH, "width": WIDTHS[side]}
+    about |= {"steps": steps, "folder": folder}
     file = Path(folder, "job.json")
     file.write_text(json.dumps(cases() | about))
     return str(file)
@@ -188,11 +173,8 @@ def measured(side: str, steps: int, core: int, python: str = "") -> tuple[float,
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--one", side, "--steps", str(steps)]
         if side in WIDTHS:
-            command = [
-                python,
-                str(Path(__file__).with_name("nnunet_side.py")),
-                nnunet(folder, side, steps),
-            ]
+            script = str(Path(__file__).with_name("nnunet_side.py"))
+            command = [python, script, nnunet(folder, side, steps)]
         return timed(["taskset", "-c", str(core), *command])
 
 

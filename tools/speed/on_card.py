@@ -61,16 +61,10 @@ class Measured:
 
     def line(self, card: Card) -> str:
         forecast = card.seconds(self.step.work)
-        cells = (
-            self.name,
-            f"{self.seconds:.3f}",
-            f"{forecast:.3f}",
-            f"{self.seconds / forecast:.2f}",
-            f"{self.step.samples / self.seconds:.1f}",
-            f"{self.gib:.1f}",
-            f"{self.step.most / 2**30:.1f}",
-            f"{self.waited:.0%}",
-        )
+        times = f"{self.seconds:.3f}", f"{forecast:.3f}", f"{self.seconds / forecast:.2f}"
+        memory = f"{self.gib:.1f}", f"{self.step.most / 2**30:.1f}"
+        rate = f"{self.step.samples / self.seconds:.1f}"
+        cells = self.name, *times, rate, *memory, f"{self.waited:.0%}"
         return f"| {' | '.join(cells)} |"
 
 
@@ -87,14 +81,8 @@ def measure(
     """Take some steps of the real loop on the device that is here, on scans of noise."""
     training = replace(trained.training, steps=count + WARM_UP)
     drawn = Samples(64, training.batch, 0, lambda case, step, sample: trained.read(sample))
-    read = partial(
-        samples.batches,
-        drawn,
-        training.batch,
-        steps=count + WARM_UP,
-        accumulate=training.accumulate,
-        workers=loaders,
-    )
+    how = {"steps": count + WARM_UP, "accumulate": training.accumulate, "workers": loaders}
+    read = partial(samples.batches, drawn, training.batch, **how)
     ends = list[float]()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -147,12 +135,8 @@ def fitted(card: Card, speed: Speed, measured: list[Measured], where: str) -> Sp
     """Return the shares by which the forecast of what was measured is right in the median."""
     under = replace(card, speed=speed)
     slower = median(m.seconds / under.seconds(m.step.work) for m in measured)
-    return Speed(
-        round(speed.compute / slower, 4),
-        round(speed.memory / slower, 4),
-        float(f"{speed.launch * slower:.3g}"),
-        where,
-    )
+    compute, memory = round(speed.compute / slower, 4), round(speed.memory / slower, 4)
+    return Speed(compute, memory, float(f"{speed.launch * slower:.3g}"), where)
 
 
 def plain(
@@ -172,10 +156,8 @@ def plain(
         ]
     )
     device = next(network.parameters()).device
-    loss, optimiser = (
-        DiceCELoss(to_onehot_y=True, softmax=True),
-        torch.optim.AdamW(network.parameters()),
-    )
+    loss = DiceCELoss(to_onehot_y=True, softmax=True)
+    optimiser = torch.optim.AdamW(network.parameters())
     while True:
         began = time.perf_counter()
         drawn = [change({"image": image, "label": label}) for _ in range(batch)]

@@ -27,19 +27,8 @@ def main() -> None:
             (folder / "bench.toml").write_text(
                 f"[cluster.here]\npack = {pack}\narray_parallelism = {arguments.at_once}\nmem_gb = 2\n"
             )
-            command = [
-                sys.executable,
-                "-m",
-                "bench.cli",
-                "run",
-                str(path),
-                "--out",
-                f"{folder}/out-{pack}",
-                "--executor",
-                "slurm",
-                "--cluster",
-                "here",
-            ]
+            command = [sys.executable, "-m", "bench.cli", "run", str(path)]
+            command += ["--out", f"{folder}/out-{pack}", "--executor", "slurm", "--cluster", "here"]
             began = time.perf_counter()
             subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
             took = time.perf_counter() - began

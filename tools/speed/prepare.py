@@ -51,12 +51,8 @@ def scans(root: Path, count: int, shape: tuple[int, ...]) -> float:
             else:
                 os.link(first, path)
     pairs = [{k: f"./{k}sTr/case_{n:06d}.nii.gz" for k in ("image", "label")} for n in range(count)]
-    about = {
-        "name": "x",
-        "labels": {"0": "background", "1": "a"},
-        "modality": {"0": "CT"},
-        "test": [],
-    }
+    labels = {"0": "background", "1": "a"}
+    about = {"name": "x", "labels": labels, "modality": {"0": "CT"}, "test": []}
     (root / "dataset.json").write_text(json.dumps({**about, "training": pairs}))
     return 3.0 * np.prod(shape)
 
@@ -116,13 +112,8 @@ def timed(what: str, call: Callable[[], Any]) -> Any:
 def opening(pipe: Connection, folder: Path, count: int) -> None:
     """Open a prepared data set of ``count`` cases whose frames nobody reads."""
     rows = np.zeros(count, index.ROW)
-    for name, value in {
-        "class": -1,
-        "shape": 64,
-        "native_shape": 64,
-        "native_spacing": 1,
-        "step": 1,
-    }.items():
+    sizes = {"shape": 64, "native_shape": 64, "native_spacing": 1}
+    for name, value in ({"class": -1} | sizes | {"step": 1}).items():
         rows[name] = value
     rows["box"] = (0, 64)
     for number in range(len(index.FRAMES)):
@@ -143,11 +134,8 @@ def planning(pipe: Connection, folder: Path, count: int) -> None:
     dataset = adapter(root.name, Roots(folder))
     cases = timed("adapter: list the cases", lambda: dataset.cases(root))
     timed("adapter: look for missing files", lambda: dataset.missing(root, cases))
-    listed = {
-        str(f): f"{contents._stamp(str(f))} {'0' * 64} 8x8x8x1"
-        for c in cases
-        for f in (*c.images, c.label)
-    }
+    files = [str(file) for case in cases for file in (*case.images, case.label)]
+    listed = {file: f"{contents._stamp(file)} {'0' * 64} 8x8x8x1" for file in files}
     memory.write_text(json.dumps(listed))
     del listed
     result = timed("contents: open the memory", lambda: Contents(memory))

@@ -67,9 +67,8 @@ def profiled(file: Path, out: Path) -> dict[str, Counter[str]]:
     left = run.todo(plan, store)
     run.describe(plan, store, left)
     result = {}
-    for (
-        job
-    ) in left:  # each in a process of its own: a profile's million objects slow what comes after
+    # each in a process of its own: a profile's million objects slow what comes after
+    for job in left:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             result[plan.jobs[job].kind] = pool.submit(
                 shares, out, job, run.options(plan, job)

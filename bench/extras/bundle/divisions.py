@@ -62,14 +62,9 @@ def divided(
             if folds.get(division) is None and section in protocol.sections:
                 tuned = protocol.finetune[protocol.sections.index(section)]
                 candidates = (fold for roots in places for fold in _folds(tuned, division, roots))
-                folds[division] = next(
-                    (
-                        f
-                        for f in candidates
-                        if (f.index, f.digest) == (division.fold, division.hash)
-                    ),
-                    None,
-                )
+                wanted = division.fold, division.hash
+                same = (fold for fold in candidates if (fold.index, fold.digest) == wanted)
+                folds[division] = next(same, None)
     return dict(
         sorted(folds.items(), key=lambda pair: (pair[0].dataset, pair[0].split, pair[0].fold))
     )
@@ -106,9 +101,8 @@ def _folds(tuned: Finetune, division: Division, roots: Roots) -> Iterator[Fold]:
     root = roots.find(division.dataset)
     if root is None and roots.phantoms:
         return
-    with suppress(
-        BenchError
-    ):  # a folder in MSD layout that is not here, or other patients lie there now
+    # a folder in MSD layout that is not here, or other patients lie there now
+    with suppress(BenchError):
         dataset = adapter(division.dataset, roots)
         if division.split in dataset.splits:
             yield from split.listed(dataset, division.split)

@@ -82,9 +82,8 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
         )
         if facts.origin is not None and facts.origin.content != protocol.origin.content:
             notes.append(f"{files[name]} was edited since its records were made")
-    phantom_folders = sorted(
-        (store.root / "phantoms").glob("*-*-*")
-    )  # as a run with --phantoms left them
+    # as a run with --phantoms left them
+    phantom_folders = sorted((store.root / "phantoms").glob("*-*-*"))
     phantoms = [Roots(None, {f.name.rsplit("-", 2)[0]: f}, phantoms=True) for f in phantom_folders]
     folds = divisions.divided(read, [Roots.here(data), *phantoms])
     lists, splits = divisions.members(folds)
@@ -135,14 +134,10 @@ def put(bundled: Bundled, to: Path) -> str:
         raise BenchError(f"{to}: cannot be written ({error.strerror}); name another file") from None
     names = ", ".join(bundled.manifest.protocols)
     warnings = disclosures(bundled.members)
+    size = f"{len(bundled.members) + 1} members, {len(bundled.raw) / 1e6:.1f} MB, no image"
+    cautions = [f"before it is passed on: {line}" for line in warnings]
     return "\n".join(
-        [
-            f"{to}: {names}; {len(bundled.members) + 1} members, {len(bundled.raw) / 1e6:.1f} MB, no image",
-            *(
-                [f"before it is passed on: {line}" for line in warnings]
-                or ["no path, host or user is named in it"]
-            ),
-        ]
+        [f"{to}: {names}; {size}", *(cautions or ["no path, host or user is named in it"])]
     )
 
 
@@ -151,10 +146,8 @@ def _rows(store: Store, name: str) -> dict[str, bytes]:
     import pyarrow.parquet as pq
 
     members = dict[str, bytes]()
-    for member, columns in (
-        (f"records/{name}.parquet", COLUMNS),
-        (f"records/curves/{name}.parquet", CURVE),
-    ):
+    tables = {f"records/{name}.parquet": COLUMNS, f"records/curves/{name}.parquet": CURVE}
+    for member, columns in tables.items():
         file = store.root / member
         if file.exists():
             members[member] = file.read_bytes()
@@ -207,17 +200,11 @@ def _used(
     printed += [quoted.published for p in protocols for quoted in p.published_only.values()]
     named = {plain(printed_name(text)[0]) for text in printed if text}
     methods = {same.get(name, name) for name in named}
-    return [
-        [str(value) for value in line]
-        for line, paper, table, method in zip(
-            frame.itertuples(index=False),
-            frame["paper"],
-            frame["table"],
-            frame["method"],
-            strict=True,
-        )
-        if (paper, table) in tables or same.get(plain(method), plain(method)) in methods
+    used = [
+        (paper, table) in tables or same.get(plain(method), plain(method)) in methods
+        for paper, table, method in frame[["paper", "table", "method"]].itertuples(index=False)
     ]
+    return [[*map(str, line)] for line in frame[used].itertuples(index=False)]
 
 
 def _csv(lines: Sequence[Sequence[str]]) -> bytes:
@@ -273,23 +260,17 @@ def files_of(path: Path) -> dict[str, Path]:
             if file not in paths:
                 paths[file] = None
                 waiting.append(file)
-    top = (
-        protocol.parents[len(under(protocol))] if under(protocol) else protocol.parent
-    )  # what holds ``protocols/``
+    # what holds ``protocols/``
+    top = protocol.parents[len(under(protocol))] if under(protocol) else protocol.parent
     root = Path(os.path.commonpath([top, *(file.parent for file in paths)]))
     return {file.relative_to(root).as_posix(): file for file in paths}
 
 
 def _settings(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield where a file names shared settings, and which."""
-    inner = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for key, below in inner:
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    for key, below in value.items() if isinstance(value, dict) else ():
         if key == "settings" and isinstance(below, str):
             yield (*keys, key), below
         else:

@@ -57,18 +57,12 @@ def verify(file: Path) -> Verified:
             line.replace(f"{bundle.root}{os.sep}", "") for line in verified.findings
         ]
         drawn = making.drawn()
-        if (
-            any("tables drawn here" in line for line in verified.findings)
-            and bundle.manifest.drawn != drawn
-        ):
+        differs = any("tables drawn here" in line for line in verified.findings)
+        if differs and bundle.manifest.drawn != drawn:
             differ = sorted(k for k in drawn if bundle.manifest.drawn.get(k) != drawn[k])
-            verified.notes.append(
-                "not drawn alike: "
-                + "; ".join(
-                    f"{k} {bundle.manifest.drawn.get(k, 'unknown')} there, {drawn[k]} here"
-                    for k in differ
-                )
-            )
+            theirs = bundle.manifest.drawn
+            each = (f"{k} {theirs.get(k, 'unknown')} there, {drawn[k]} here" for k in differ)
+            verified.notes.append(f"not drawn alike: {'; '.join(each)}")
         verified.notes += [
             f"split {division.split} of {division.dataset}, fold {division.fold}: its patients are not "
             f"listed, so its hash {division.hash or '(none)'} is not compared"
@@ -81,17 +75,12 @@ def verify(file: Path) -> Verified:
 def as_text(verified: Verified) -> str:
     """Return a line for each finding, each note, and what was read."""
     count = len(verified.findings)
-    state = (
-        f"{count} finding{'s' if count > 1 else ''}"
-        if count
-        else "whole, and its tables come out again"
-    )
+    state = "whole, and its tables come out again"
+    if count:
+        state = f"{count} finding{'s' if count > 1 else ''}"
     names = ", ".join(verified.protocols)
-    lines = [
-        *verified.findings,
-        *verified.notes,
-        f"{verified.file}: {verified.members} members of {names}: {state}",
-    ]
+    total = f"{verified.file}: {verified.members} members of {names}: {state}"
+    lines = [*verified.findings, *verified.notes, total]
     return "\n".join(map(printable, lines))
 
 
@@ -114,9 +103,8 @@ def _tables(bundle: Opened, name: str) -> Iterator[str]:
 def _first(theirs: bytes, ours: bytes) -> str:
     """Return the first line in which two tables differ."""
     pair = (raw.decode("utf-8", "replace").split("\n") for raw in (theirs, ours))
-    for count, (theirs_line, ours_line) in enumerate(
-        zip_longest(*pair, fillvalue="(nothing)"), start=1
-    ):
+    lines = zip_longest(*pair, fillvalue="(nothing)")
+    for count, (theirs_line, ours_line) in enumerate(lines, start=1):
         if theirs_line != ours_line:
             at = next(
                 (i for i, (x, y) in enumerate(zip(theirs_line, ours_line, strict=False)) if x != y),
@@ -172,9 +160,8 @@ def _protocol(
     divisions = {Division(d.dataset, d.split, d.fold, d.hash) for d in bundle.manifest.splits}
     good = table["case"].ne("") & table["status"].ne("failed")
     scored: dict[Division, set[str]] = {}
-    for _, *key, who in (
-        table.loc[good, [*HASHED, "patient"]].drop_duplicates().itertuples(index=False)
-    ):
+    patients = table.loc[good, [*HASHED, "patient"]].drop_duplicates()
+    for _, *key, who in patients.itertuples(index=False):
         scored.setdefault(Division(*key), set()).add(who)
     for division, patients in scored.items():
         if division not in divisions:
@@ -191,12 +178,8 @@ def _protocol(
 
 def misfits(protocol: Protocol, table: pd.DataFrame, facts: Supplement, name: str) -> Iterator[str]:
     """Yield what rows say that their protocol does not."""
-    stated = {
-        "protocol": name,
-        "paper": protocol.paper,
-        "table": protocol.table,
-        "scale": protocol.scale,
-    }
+    stated = {"protocol": name, "paper": protocol.paper}
+    stated |= {"table": protocol.table, "scale": protocol.scale}
     for column, value in stated.items():
         other = sorted({*table[column].unique()} - {value})
         if other:
@@ -208,9 +191,8 @@ def misfits(protocol: Protocol, table: pd.DataFrame, facts: Supplement, name: st
         yield f"has {twice} rows twice"
     changed = bool(facts.overrides)  # --set says otherwise than the protocol
     places = ["row", "method", "network", "section", "split", "fraction", "convention"]
-    for row, method, network, section, split, fraction, way in (
-        table[places].drop_duplicates().itertuples(index=False, name=None)
-    ):
+    lines = table[places].drop_duplicates().itertuples(index=False, name=None)
+    for row, method, network, section, split, fraction, way in lines:
         stated_row, _ = row_of(protocol, row)
         if stated_row is None or stated_row.method != method:
             yield f"has a row {row!r} of method {method!r}, which its protocol does not have"

@@ -160,11 +160,9 @@ def _paired(lines: pd.DataFrame) -> Iterator[tuple[ChangedCell, Comparison | Non
     # a value over all test cases at once counts where both have it
     alone = lines["case"].eq("") & (lines["value_a"].isna() | lines["value_b"].isna())
     lines = lines.assign(**{name: lines[name].mask(alone) for name in ("value_a", "value_b")})
+    values = {"a": ("value_a", "mean"), "b": ("value_b", "mean")}
     facts = lines.groupby(CELL).agg(
-        a=("value_a", "mean"),
-        b=("value_b", "mean"),
-        unit=("unit_a", "first"),
-        pretrain=("pretrain_a", "last"),
+        **values, unit=("unit_a", "first"), pretrain=("pretrain_a", "last")
     )
     jobs = [
         lines[[*CELL, f"job_{s}"]].drop_duplicates().groupby(CELL)[f"job_{s}"].agg(_names)

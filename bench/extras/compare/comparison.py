@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import BenchError, first_of, printable, unknown
 from bench.extras.compare.changed_cells import CellKey, Cells, ChangedCell, cells
 from bench.record import COLUMNS, read_rows
-from bench.report import Supplement
 from bench.report.numbers import number
+from bench.report.supplement import Supplement
 from bench.show.reports import read_beside
 from bench.stats.comparison import UNCLEAR, WEIGHTS
 from bench.store import Store
@@ -165,13 +165,8 @@ def compare(a: Side, b: Side) -> Compared:
     facts = list(_facts(a, b))
     differs = [fact for fact in facts if fact.a != fact.b]
     alike = [fact.what for fact in facts if fact.a and fact.a == fact.b]
-    return Compared(
-        a,
-        b,
-        (*differs, *_rows(a, b), *_tested(a, b)),
-        ("scale", "splits", "conventions", *alike),
-        compared,
-    )
+    differs += [*_rows(a, b), *_tested(a, b)]
+    return Compared(a, b, tuple(differs), ("scale", "splits", "conventions", *alike), compared)
 
 
 def _refuse(a: Side, b: Side, what: str, columns: list[str], of: list[str]) -> None:
@@ -276,11 +271,8 @@ def as_text(compared: Compared) -> str:
         lines.append(
             f"{every.lacking} compared cells lack values on one side; their other values are compared"
         )
-    alone = {
-        "only in A": every.only_a,
-        "only in B": every.only_b,
-        "no patient and run in common": every.apart,
-    }
+    alone = {"only in A": every.only_a, "only in B": every.only_b}
+    alone |= {"no patient and run in common": every.apart}
     lines += [f"{what}: {len(keys)} cells: {_keys(keys)}" for what, keys in alone.items() if keys]
     return "\n".join(printable(part) for line in lines for part in line.split("\n"))
 

@@ -180,11 +180,7 @@ def _left_out(panels: Sequence[Panel]) -> Iterator[tuple[Panel, str]]:
             yield panel, "no method has both"
         elif len(panel.ranked) < LEAST <= most:
             yield panel, f"fewer than {LEAST} methods have both scores ({len(panel.ranked)})"
-        elif any(
-            panel.fine_tunings < other.fine_tunings
-            for other in panels
-            if other.probe is panel.probe
-        ):
+        elif panel.fine_tunings < max(o.fine_tunings for o in panels if o.probe is panel.probe):
             yield panel, "the same fine-tunings are in another comparison"
 
 
@@ -210,9 +206,8 @@ def _sources(side: Side, evaluation: str) -> Iterator[Source]:
     values = means(table, CELL).runs["value"].groupby(level=[*CELL[:3], *RUN], observed=True).mean()
     runs = values.unstack("seed")
     every = sorted(set(runs.index.get_level_values("pretrain_seed")))
-    for (section, fraction, _), part in table.groupby(
-        ["section", "fraction", "network"], observed=True
-    ):
+    parts = table.groupby(["section", "fraction", "network"], observed=True)
+    for (section, fraction, _), part in parts:
         first, rows = part.iloc[0], dict[str, Scored]()
         names = [str(name) for name in part["row"].unique()]
         for name, of in part.groupby("row", observed=True):

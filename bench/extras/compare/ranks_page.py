@@ -59,17 +59,11 @@ def write(ranked: Ranked, to: Path) -> Path:
         "Ranks": [_table(*both) for both in ranked.panels],
         "Pairing": [Text(line) for line in pairing(ranked)],
     }
-    sections = [
-        Section(
-            title,
-            part,
-            title.lower(),
-            title,
-            folded=title == "Pairing",
-            forms=PAGE if figure in part else EVERYWHERE,
-        )
-        for title, part in parts.items()
-    ]
+    sections = []
+    for title, part in parts.items():
+        forms = PAGE if figure in part else EVERYWHERE
+        folded = title == "Pairing"
+        sections.append(Section(title, part, title.lower(), title, folded=folded, forms=forms))
     lines = (line for both in ranked.panels for line in _csv(*both))
     files = {
         "table.md": document(TITLE, ABOUT, sections),
@@ -246,16 +240,10 @@ def _csv(panel: Panel, result: Agreement) -> Iterator[tuple[object, ...]]:
     both = (panel.probe, panel.finetuned)
     where = (*both[0].setting, *(f"{source.protocol}/{source.section}" for source in both))
     for row, ranks in _sorted(panel):
-        sides = [
-            value
-            for side, rank in enumerate(ranks)
-            for value in (
-                row.mean(side),
-                row.sd(side),
-                int((row.runs[side] == row.runs[side]).sum()),
-                rank,
-            )
-        ]
+        sides: list[float] = []
+        for side, rank in enumerate(ranks):
+            count = int((row.runs[side] == row.runs[side]).sum())
+            sides += [row.mean(side), row.sd(side), count, rank]
         facts = (row.name, row.title, int(row.control), int(row.same_weights))
         fractions = (source.fraction for source in both)
         yield (*where, *fractions, *facts, *sides, *vars(result).values())

@@ -109,14 +109,13 @@ class AddedRow:
         for view in document.get("layout", {}).get("views", ()):
             if "rows" in view:  # whoever competes is shown beside those that a view names
                 view["rows"] = [*view["rows"], self.row]
+        plugins = (os.path.relpath(file, folder) for file in document["plugins"])
         document |= {
             "name": self.name,
             "scale": self.track.protocol.scale,
             "rows": {**document["rows"], self.row: row},
             "notes": [*document.get("notes", ()), NOTE.format(track=self.track.name, row=self.row)],
-            "plugins": list(
-                dict.fromkeys(os.path.relpath(file, folder) for file in document["plugins"])
-            ),
+            "plugins": [*dict.fromkeys(plugins)],
         }
         rebased: dict[str, Any] = _rebased(document, path.parent, folder)
         return rebased
@@ -156,11 +155,9 @@ def entered(
     kinds = {key: track.protocol.networks[key].network for key in sorted(used)}
     if kinds[net] not in networks:
         fits = " or ".join(key for key, kind in kinds.items() if kind in networks)
-        way = (
-            f"use --network {fits}"
-            if fits
-            else f"no row of {track.name} is on a network that it can train"
-        )
+        way = f"use --network {fits}"
+        if not fits:
+            way = f"no row of {track.name} is on a network that it can train"
         raise BenchError(f"--method {method}: cannot train network {net} ({kinds[net]}); {way}")
     given, before = _given("--params", params), _given("--pretrain", pretrain)
     if before.get("leaks") == "allow":

@@ -10,12 +10,12 @@ from bench.errors import printable
 from bench.extras.compete.protocol_with_row import AddedRow, file_of
 from bench.extras.compete.track import Track
 from bench.protocol import row_of
-from bench.report import context_of
 from bench.report.conclusion import verdict_tables
 from bench.report.context import ReportContext
 from bench.report.ranking import HEAD as RANKS
 from bench.report.ranking import rankings
 from bench.report.verdicts import verdicts
+from bench.report.write import context_of
 from bench.show.reports import RESULTS, extras, recorded, said_beside
 from bench.store import Store
 
@@ -77,15 +77,9 @@ def _ranks(report: ReportContext, name: str) -> Iterator[str]:
 
 def _costs(report: ReportContext, name: str) -> str:
     """Return what every row that it may be compared with took, its own first."""
-    row_spec, _ = row_of(report.protocol, name)
-    alike = [
-        name,
-        *(
-            row
-            for row in report.rows
-            if row != name and _on(report, row) == (row_spec and row_spec.network)
-        ),
-    ]
+    specs = {row: row_of(report.protocol, row)[0] for row in [name, *report.rows]}
+    network = {row: spec and spec.network for row, spec in specs.items()}
+    alike = [row for row in specs if network[row] == network[name]]
     lines = []
     for row in alike:
         stages = {c.stage.partition(" ")[0]: c for c in report.extras.costs if c.row == row}
@@ -100,8 +94,3 @@ def _costs(report: ReportContext, name: str) -> str:
     return f"{title}\n" + tabulate(
         lines, heads, disable_numparse=True, colalign=("left", *["right"] * 4)
     )
-
-
-def _on(report: ReportContext, name: str) -> str | None:
-    row, _ = row_of(report.protocol, name)
-    return row.network if row else None

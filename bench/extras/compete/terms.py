@@ -46,32 +46,19 @@ def check(track: Track, added: AddedRow, protocol: Protocol, plan: Plan) -> None
         if name not in protocol.sections:
             raise _other(track, "fine-tuning section", [name], protocol.sections)
     columns = [cell.columns for cell in cells]
-    _same(
-        track,
-        "metrics",
-        _recorded_values(table, ["section"], ["metric"]),
-        {
-            (name,): {
-                (m,)
-                for m in (*scoring.metrics, *([LATENCY] if LATENCY in protocol.metrics else []))
-            }
-            for name, scoring in plan.scoring_of[protocol.name].items()
-        },
-    )
-    _same(
-        track,
-        "convention",
-        _recorded_values(table, ["section"], ["convention"]),
-        _planned_values(columns, ["section"], ["convention"]),
-    )
+    latency = [LATENCY] if LATENCY in protocol.metrics else []
+    planned = {
+        (name,): {(metric,) for metric in (*scoring.metrics, *latency)}
+        for name, scoring in plan.scoring_of[protocol.name].items()
+    }
+    _same(track, "metrics", _recorded_values(table, ["section"], ["metric"]), planned)
+    by_section = ["section"], ["convention"]
+    recorded = _recorded_values(table, *by_section)
+    _same(track, "convention", recorded, _planned_values(columns, *by_section))
     if not plan.provisional:
         division = ["section", "fold"]
-        _same(
-            track,
-            "split",
-            _recorded_values(table, division, SPLIT),
-            _planned_values(columns, division, SPLIT),
-        )
+        recorded = _recorded_values(table, division, SPLIT)
+        _same(track, "split", recorded, _planned_values(columns, division, SPLIT))
         _jobs(track, plan, protocol)
     _sound(track)
     _rivals(track, added, protocol)
@@ -98,9 +85,8 @@ def lacking(track: Track, added: AddedRow, protocol: Protocol, plan: Plan) -> st
 def _sound(track: Track) -> None:
     """Refuse records that no run leaves: edited, or half copied."""
     table, name = track.table, track.name
-    for what in chain(
-        misfits(track.protocol, table, track.beside, name), _values(table), _patients(table)
-    ):
+    faults = misfits(track.protocol, table, track.beside, name)
+    for what in chain(faults, _values(table), _patients(table)):
         raise BenchError(
             f"{track.place}: records/{name}.parquet {what}; name unchanged records of a run with "
             "--records"
@@ -144,11 +130,8 @@ def _same(track: Track, what: str, recorded: Values, planned: Values) -> None:
     for key in sorted(recorded):
         if recorded[key] != planned.get(key, set()):
             at = " of " + ", fold ".join(map(str, key))
-            raise _other(
-                track,
-                what + at,
-                *(_words(values.get(key, set())) for values in (recorded, planned)),
-            )
+            both = (_words(values.get(key, set())) for values in (recorded, planned))
+            raise _other(track, what + at, *both)
 
 
 def _other(track: Track, what: str, theirs: Iterable[str], ours: Iterable[str]) -> BenchError:
@@ -187,9 +170,8 @@ def _jobs(track: Track, plan: Plan, protocol: Protocol) -> None:
         tuple(cell.columns[k] for k in CELL): {cell.evaluate, cell.latency}
         for cell in plan.cells[protocol.name]
     }
-    for *key, job in (
-        track.table[[*CELL, "job"]].drop_duplicates().itertuples(index=False, name=None)
-    ):
+    jobs = track.table[[*CELL, "job"]].drop_duplicates()
+    for *key, job in jobs.itertuples(index=False, name=None):
         jobs = jobs_of.get(tuple(key))
         what = ", ".join(f"{k} {v}" for k, v in zip(CELL, key, strict=True))
         if jobs is None:

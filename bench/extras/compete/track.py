@@ -11,7 +11,7 @@ from bench.extras.bundle.opening import as_folder
 from bench.imported_scores import View, views
 from bench.protocol import Protocol, read
 from bench.protocol.named import find
-from bench.report import Supplement
+from bench.report.supplement import Supplement
 from bench.show.reports import RESULTS, recorded
 from bench.store import Store
 

@@ -18,13 +18,8 @@ from bench.extras.judge.score_table import Options, Role, ScoreTable
 if TYPE_CHECKING:
     import pandas as pd
 
-ALWAYS = {
-    "dataset": "",
-    "target": "",
-    "pretraining": "0",
-    "run": "0",
-    "fold": "0",
-}  # without a column
+# without a column
+ALWAYS = {"dataset": "", "target": "", "pretraining": "0", "run": "0", "fold": "0"}
 TITLES = {"dataset": "Data set"}  # of roles in print
 MOST_CODES = 1 << 40  # beyond, codes of several columns would not fit a whole number
 VISIT = re.compile(r"(.*[A-Za-z0-9])[_\-.](?:[a-z]{0,6}\d{1,3})$", re.IGNORECASE)

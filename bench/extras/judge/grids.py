@@ -56,8 +56,7 @@ def rank_table(standing: Standing) -> Table | None:
 
 def _tied(method: str, standing: Standing) -> str:
     """Return the letters of the groups that a method is in."""
-    letters = [_letter(i) for i, tied in enumerate(standing.ties) if method in tied]
-    return " ".join(letters)
+    return " ".join(_letter(i) for i, tied in enumerate(standing.ties) if method in tied)
 
 
 def _letter(number: int) -> str:
@@ -87,25 +86,12 @@ def _table(
     count = f"Runs {TIMES} {judgement.table.noun}s"
     adjusted = any(pair.judged.p == pair.judged.p for pair in pairs)
     p_head = "p, Holm" if adjusted else "p, Holm (weights)"
-    head = [
-        "Method",
-        *(["Against"] if with_b else []),
-        "Difference",
-        "95 % interval",
-        p_head,
-        "Verdict",
-        count,
-        "Seen in 4 of 5",
-    ]
+    head = ["Method", *(["Against"] if with_b else []), "Difference", "95 % interval", p_head]
+    head += ["Verdict", count, "Seen in 4 of 5"]
     rows = [_line(standing, pair, adjusted, with_b) for pair in pairs]
     caption = " ".join([measured(standing), region_words(standing, pairs), *whys(pairs)])
-    return grid(
-        head,
-        rows,
-        f"{title(standing.scope)}: {name}",
-        caption,
-        words=[head.index(h) for h in ("Against", "Verdict") if h in head],
-    )
+    words = [head.index(name) for name in ("Against", "Verdict") if name in head]
+    return grid(head, rows, f"{title(standing.scope)}: {name}", caption, words=words)
 
 
 def _line(
@@ -163,45 +149,24 @@ def over(judgement: Judgement) -> list[Section]:
         caption = (
             "Kendall's tau-b of the methods' means: 1 is the same order, 0 none, -1 the reverse."
         )
-        parts.append(
-            grid(
-                ("Data set", "Metrics", "Methods", "Tau"),
-                agreements,
-                "Do metrics agree?",
-                caption,
-                words=(1,),
-            )
-        )
-    return (
-        [Section("Over data sets and metrics", parts, "over", "Over data sets and metrics")]
-        if parts
-        else []
-    )
+        head = ("Data set", "Metrics", "Methods", "Tau")
+        parts.append(grid(head, agreements, "Do metrics agree?", caption, words=(1,)))
+    if parts:
+        return [Section("Over data sets and metrics", parts, "over", "Over data sets and metrics")]
+    return []
 
 
 def pairing(judgement: Judgement) -> Table:
     """Return which cases pairs share, and how many are left out."""
-    lines = [
-        (
-            f"{p.a} against {p.b}",
-            title(s.scope),
-            str(p.judged.comparison.patients),
-            str(p.runs),
-            _names(p.only_a),
-            _names(p.only_b),
-        )
-        for s in judgement.mains
-        for p in (s.against or s.pairs)
-    ]
+    lines = []
+    for s in judgement.mains:
+        for p in s.against or s.pairs:
+            counts = str(p.judged.comparison.patients), str(p.runs)
+            only_of = _names(p.only_a), _names(p.only_b)
+            lines.append((f"{p.a} against {p.b}", title(s.scope), *counts, *only_of))
     noun = judgement.table.noun.capitalize()
-    head = (
-        "Pair",
-        "Where",
-        f"{noun}s of both",
-        "Runs",
-        "Only the first has",
-        "Only the second has",
-    )
+    only = ("Only the first has", "Only the second has")
+    head = ("Pair", "Where", f"{noun}s of both", "Runs", *only)
     caption = (
         "Cases are matched by name, runs by name (or in order, where the top of the page says so)."
     )

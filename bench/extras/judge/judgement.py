@@ -206,14 +206,11 @@ def _ranks(standing: Standing) -> list[Json]:
     if standing.ranks is None:
         return []
     r = standing.ranks
+    columns = {name: getattr(r, name) for name in ("rank", "low", "high", "best", "mean")}
     return [
         {
             "method": method,
-            "rank": _number(r.rank[i]),
-            "low": _number(r.low[i]),
-            "high": _number(r.high[i]),
-            "best": _number(r.best[i]),
-            "mean": _number(r.mean[i]),
+            **{k: _number(v[i]) for k, v in columns.items()},
             **standing.scope.plain(),
         }
         for i, method in enumerate(standing.methods)

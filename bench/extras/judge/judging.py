@@ -148,15 +148,8 @@ def turned(pair: Pair) -> Pair:
         )
         return replace(judged, comparison=comparison, verdict=_other(judged.verdict))
 
-    return Pair(
-        pair.b,
-        pair.a,
-        turn(pair.judged),
-        turn(pair.of_weights),
-        pair.runs,
-        pair.only_b,
-        pair.only_a,
-    )
+    verdicts = turn(pair.judged), turn(pair.of_weights)
+    return Pair(pair.b, pair.a, *verdicts, pair.runs, pair.only_b, pair.only_a)
 
 
 def _other(verdict: str) -> str:
@@ -193,9 +186,8 @@ class Judge:
         where = list[Scope]()
         order = {name: i for i, name in enumerate(self.table.measures)}
         groups = lines.groupby(columns[:3], observed=True, sort=True)["target"]
-        for (dataset, fraction, metric), targets in sorted(
-            groups, key=lambda g: (order[g[0][2]], g[0][0], g[0][1])
-        ):
+        ordered = sorted(groups, key=lambda g: (order[g[0][2]], g[0][0], g[0][1]))
+        for (dataset, fraction, metric), targets in ordered:
             names = sorted(targets)
             where.append(Scope(dataset, int(fraction), metric, "" if len(names) > 1 else names[0]))
             where += [Scope(dataset, int(fraction), metric, t) for t in names if len(names) > 1]
@@ -289,16 +281,10 @@ class Judge:
         where = list(combinations(range(len(order)), 2))
         if not self.every:
             where = [(i, j) for i, j in where if i == 0 or j == i + 1]
-        compared = [
-            _compared(
-                self.table,
-                (order[i], order[j]),
-                (by_method[order[i]], by_method[order[j]]),
-                sign,
-                rope,
-            )
-            for i, j in where
-        ]
+        compared = []
+        for names in ((order[i], order[j]) for i, j in where):
+            scores = by_method[names[0]], by_method[names[1]]
+            compared.append(_compared(self.table, names, scores, sign, rope))
         return _family([pair for pair in compared if pair is not None])
 
     def _against(
@@ -310,14 +296,9 @@ class Judge:
             base = self.baseline or self.table.bases.get((scope.dataset, method), "")
             if base in ("", method) or base not in by_method:
                 continue
-            pair = _compared(
-                self.table,
-                (method, base),
-                (by_method[method], by_method[base]),
-                sign,
-                self._region_beside(scope, by_method[base]),
-                flips=True,
-            )
+            scores = by_method[method], by_method[base]
+            rope = self._region_beside(scope, by_method[base])
+            pair = _compared(self.table, (method, base), scores, sign, rope, flips=True)
             if pair is not None:
                 families[method in self.table.controls].append(pair)
         for family in families.values():

@@ -16,9 +16,8 @@ Json = Mapping[str, Any]
 COUNTS = frozenset({"FP", "TP", "FN", "TN", "n_pred", "n_ref"})  # of nnU-Net: voxels, no scores
 OVERLAPS = ("Dice", "IoU", "Jaccard")  # of nnU-Net's older summaries, which hold twenty rates
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
-RUN_FOLDER = re.compile(
-    r"\d{4}-?\d{2}|offline$|online$|version_\d+$"
-)  # of kaiko eva: no model, no task
+# of kaiko eva: no model, no task
+RUN_FOLDER = re.compile(r"\d{4}-?\d{2}|offline$|online$|version_\d+$")
 SCORED = frozenset({"case", "target", "metric", "value", "unit"})  # keys of bench score --json
 POOLED = "crossval_results"  # of nnU-Net: all folds once more
 SUMMED = ("metrics.csv", "_summary.csv")  # of MONAI: means over cases
@@ -46,7 +45,7 @@ def _of_scores(files: Sequence[Path]) -> list[Path]:
     """Return the files that hold scores of cases, by the tool that left them."""
     if any(file.name == "summary.json" for file in files):
         return _folds(files)
-    if any(_is_mteb(file) for file in files[:40]):
+    if any(map(_is_mteb, files[:40])):
         return [f for f in files if f.suffix == ".json" and f.name != "model_meta.json"]
     return [file for file in files if not file.name.endswith(SUMMED)]
 
@@ -185,14 +184,11 @@ def _mteb(path: Path, value: Json) -> RawTable:
     """Return a result of mteb: a task's main score, one for each of its subsets."""
     splits = value["scores"]
     name = "test" if "test" in splits else next(iter(splits))
-    records = [
-        {
-            "patient": value["task_name"],
-            "case": f"{value['task_name']}/{item.get('hf_subset', 'default')}",
-            "score": _number(path, item["main_score"]),
-        }
-        for item in splits[name]
-    ]
+    records = []
+    for item in splits[name]:
+        case = f"{value['task_name']}/{item.get('hf_subset', 'default')}"
+        score = _number(path, item["main_score"])
+        records.append({"patient": value["task_name"], "case": case, "score": score})
     folders = path.absolute().parts[:-1]
     model = next((part for part in reversed(folders) if "__" in part), folders[-1])
     roles = {"patient": "patient", "case": "case", "score": "score"}

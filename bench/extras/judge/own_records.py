@@ -21,6 +21,7 @@ COLUMNS = (
     *("unit", "status"),
 )
 ALIAS = {"method": "row", "dataset": "section", "run": "seed"}  # what --only may call them
+UNRANKED = "metrics that are best at 0, or by which nothing is ranked"
 ROLES = {
     **ALIAS,
     **{name: name for name in ("case", "patient", "fold", "target", "metric")},
@@ -87,10 +88,7 @@ def _usable(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     for which, why in (
         (frame["status"].eq("failed"), "rows of failed jobs"),
         (frame["metric"].eq(LATENCY), "latencies"),
-        (
-            frame["metric"].isin(unranked),
-            "metrics that are best at 0, or by which nothing is ranked",
-        ),
+        (frame["metric"].isin(unranked), UNRANKED),
         (frame["case"].eq(""), "values over all test cases at once: no patients to pair"),
     ):
         if which.any():

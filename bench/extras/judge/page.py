@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html import escape
+from itertools import chain
 from pathlib import Path
 
 from bench.errors import first_of, printable
@@ -85,12 +86,8 @@ def _printed(judgement: Judgement, standing: Standing) -> list[Table]:
 
 def as_html(judgement: Judgement) -> str:
     """Return what a notebook shows: what was read, the sentences, the ranks and pairs over all targets."""
-    blocks = [
-        _html_table(part)
-        for s in read_sections(judgement)
-        for part in s.parts
-        if isinstance(part, Table)
-    ]
+    parts = chain.from_iterable(section.parts for section in read_sections(judgement))
+    blocks = [_html_table(part) for part in parts if isinstance(part, Table)]
     blocks += [f"<p>{escape(w)}</p>" for w in (*judgement.table.warnings, *judgement.table.notes)]
     for standing in judgement.mains:
         blocks.append(f"<p><strong>{escape(sentence(standing, judgement))}</strong></p>")

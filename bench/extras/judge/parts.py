@@ -51,16 +51,12 @@ def parts_of(tables: Sequence[RawTable], options: Options) -> list[Part]:
     Raises:
         BenchError: no column names the method or the case, or none holds numbers.
     """
-    _refuse_unknown(tables, options.without)
-    every = [_filtered(_with_layout(_without(t, options.without)), options) for t in tables]
-    return [_Reading(table, every, options).part() for table in every]
-
-
-def _refuse_unknown(tables: Sequence[RawTable], columns: Sequence[str]) -> None:
     present = {column for table in tables for column in table.columns}
-    for column in columns:
+    for column in options.without:
         if column not in present:
             raise BenchError(f"--without: {unknown('column', column, present)}")
+    every = [_filtered(_with_layout(_without(t, options.without)), options) for t in tables]
+    return [_Reading(table, every, options).part() for table in every]
 
 
 def _without(table: RawTable, columns: Sequence[str]) -> RawTable:
@@ -137,14 +133,9 @@ class _Reading:
             codes = np.zeros(size * times, np.int8)
             keys[role] = pd.Categorical.from_codes(codes, categories=[name])
         columns = {column: role for role, column in self.roles.items()}
-        return Part(
-            self.raw,
-            keys,
-            np.concatenate([self.raw.numbers(column) for column in self.scores]),
-            self.origin,
-            self.notes,
-            columns | dict.fromkeys(self.scores, self.wide or "score"),
-        )
+        columns |= dict.fromkeys(self.scores, self.wide or "score")
+        values = np.concatenate([self.raw.numbers(column) for column in self.scores])
+        return Part(self.raw, keys, values, self.origin, self.notes, columns)
 
     def _has(self, role: str) -> bool:
         return role in self.roles or role in self.fixed or role == self.wide
@@ -169,11 +160,9 @@ class _Reading:
         numeric = self._numeric(left)
         wide, scores = (WIDE_ROLE[wanted], numeric) if wanted else self._meaning(numeric)
         self._leave_out([column for column in left if column not in scores])
-        return (
-            self._one_column(scores)
-            if wide == "metric" and len(scores) == 1
-            else self._of(wide, scores)
-        )
+        if wide == "metric" and len(scores) == 1:
+            return self._one_column(scores)
+        return self._of(wide, scores)
 
     def _one_column(self, scores: list[str]) -> tuple[str, list[str]]:
         self.roles["score"] = scores[0]

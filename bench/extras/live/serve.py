@@ -58,11 +58,9 @@ class Server(ThreadingHTTPServer):
             super().__init__((ADDRESS, port), Handler)
         except (OSError, OverflowError) as error:
             in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            why = (
-                "is taken"
-                if in_use
-                else f"cannot be had ({getattr(error, 'strerror', None) or error})"
-            )
+            why = "is taken"
+            if not in_use:
+                why = f"cannot be had ({getattr(error, 'strerror', None) or error})"
             raise BenchError(f"port {port} of {ADDRESS} {why}; name another with --port") from None
 
     @property
@@ -192,10 +190,8 @@ def _opened(folder: Path, parts: tuple[str, ...]) -> IO[bytes] | None:
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         for part in parts:  # step by step: no name can become a link between a look and the opening
-            above, handle = (
-                handle,
-                os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle),
-            )
+            above = handle
+            handle = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
             os.close(above)
         if stat.S_ISREG(os.fstat(handle).st_mode):
             return os.fdopen(handle, "rb")

@@ -82,9 +82,7 @@ def _default(f: Field[Any]) -> str:
     if _required(f):
         return ""
     value = plain(f.default if f.default_factory is MISSING else f.default_factory())
-    if is_dataclass(f.default) or (
-        f.default_factory is not MISSING and is_dataclass(f.default_factory)
-    ):
+    if is_dataclass(f.default) or is_dataclass(f.default_factory):
         return "its own"
     return "" if value in (None, "", [], {}) else as_yaml(value)
 
@@ -135,8 +133,7 @@ def _comments(path: Path, qualname: str) -> dict[str, str]:
 def _lines(text: str) -> Iterator[tuple[int, tuple[str, bool]]]:
     """Yield the line of each comment, what it says, and whether it stands alone there."""
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT and not token.string.startswith(
-            ("# fmt:", "# noqa", "# type:")
-        ):
+        for_tools = token.string.startswith(("# fmt:", "# noqa", "# type:"))
+        if token.type == tokenize.COMMENT and not for_tools:
             words = token.string.lstrip("# ").partition("  # type:")[0]
             yield token.start[0], (words, not token.line[: token.start[1]].strip())

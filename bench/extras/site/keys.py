@@ -62,27 +62,20 @@ def page() -> str:
 
 
 def _section(kind: type) -> str:
-    rows = [
-        (
-            f"`{field.name}`",
-            field.kind,
-            _default(field.required, field.default),
-            words(field.comment),
-        )
-        for field in described(kind)
-    ]
+    rows = []
+    for field in described(kind):
+        default = _default(field.required, field.default)
+        rows.append((f"`{field.name}`", field.kind, default, words(field.comment)))
     keyed = table(("key", "type", "default", "what it is"), rows)
     return f"## {kind.__name__}\n\n{paragraphs(kind.__doc__)}\n\n{keyed}"
 
 
 def _default(required: bool, default: str) -> str:
-    return (
-        "**required**"
-        if required
-        else f"`{default}`"
-        if default and default != "its own"
-        else default
-    )
+    if required:
+        return "**required**"
+    if default and default != "its own":
+        return f"`{default}`"
+    return default
 
 
 if __name__ == "__main__":

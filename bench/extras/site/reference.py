@@ -141,11 +141,8 @@ def _parameters(method: Any) -> str:
     ]
     if not rows:
         return "None."
-    return (
-        paragraphs(method.Params.__doc__)
-        + "\n\n"
-        + table(("name", "type", "default", "source"), rows)
-    )
+    text = paragraphs(method.Params.__doc__)
+    return f"{text}\n\n{table(('name', 'type', 'default', 'source'), rows)}"
 
 
 def _method_index() -> str:

@@ -25,10 +25,8 @@ VOXELS = 1_500_000  # of a median scan on the recipe's grid, at most: coarser fr
 CROP, SMALL = 48**3, 24**3  # voxels of a crop, at most; of a trial's
 STEP = 8  # every side of a crop is a multiple: most networks halve three times
 NETWORK = "genesis_unet3d"  # where none is named
-BASE, TINY = (
-    "base",
-    ("tiny_leaky", "tiny"),
-)  # presets of runs and of trials, where a network has them
+# presets of runs and of trials, where a network has them
+BASE, TINY = "base", ("tiny_leaky", "tiny")
 SAME = 0.02  # spacings that differ by less are one
 FEW = 2  # patients with labels that the small fraction holds at least, where it can
 TESTED = 25  # patients from which a fifth of them is enough to test; of fewer each is tested once
@@ -107,6 +105,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     folds = splits.folds(survey.dataset, survey.name, cases, split)
     n, parts = _parts(folds)
     recipe = _recipe(survey.dataset, seen, spacing)
+    built = typed.build(Recipe, recipe, ".".join)
     steps = min(max(round(40 * n, -3), 2000), 10000)
     return First(
         excluded=excluded,
@@ -121,12 +120,8 @@ def first(survey: Survey, network: str = NETWORK) -> First:
         fractions=_fractions(n),
         pretrain=3 * steps,
         finetune=steps,
-        doubts=_doubts(survey.dataset, seen, recipe),
+        doubts=tuple(doubts(built, seen, survey.dataset.modality)),
     )
-
-
-def _doubts(dataset: Dataset, seen: Sequence[Facts], recipe: dict[str, object]) -> tuple[str, ...]:
-    return tuple(doubts(typed.build(Recipe, recipe, ".".join), seen, dataset.modality))
 
 
 def _unlabelled(cases: Sequence[Case], folds: Sequence[splits.Fold]) -> int:
@@ -219,11 +214,8 @@ def _recipe(
         return recipe | CT
     # half of it is 0: air was removed
     stripped = all(f.grey[0][0] == 0 == f.grey[0][2] for f in seen)
-    return (
-        recipe
-        | {"scale": "zscore"}
-        | ({"nonzero": True, "foreground": "nonzero"} if stripped else {})
-    )
+    foreground = {"nonzero": True, "foreground": "nonzero"} if stripped else {}
+    return recipe | {"scale": "zscore"} | foreground
 
 
 def _split(patients: int) -> str:

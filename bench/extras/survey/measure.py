@@ -86,12 +86,9 @@ def overview(survey: Survey) -> list[tuple[str, str]]:
     elif visits := likely_visits(cases):
         rows.append(("visits", visits))
     if same := [f.case.id for f in seen if any(grey[0] == grey[-1] for grey in f.grey)]:
-        rows.append(
-            (
-                "constant",
-                f"in {len(same)} case{'s' * (len(same) > 1)} a channel has one value in all voxels, first in {same[0]}",
-            )
-        )
+        where = f"in {len(same)} case{'s' * (len(same) > 1)}"
+        text = f"{where} a channel has one value in all voxels, first in {same[0]}"
+        rows.append(("constant", text))
     parts = Counter(c.meta["part"] for c in cases if "part" in c.meta)
     if len(parts) > 1:
         rows.append(("parts", ", ".join(f"{part} {n}" for part, n in parts.items())))
@@ -159,9 +156,8 @@ def labels(survey: Survey) -> list[Label]:
         volume_of = {(value, dataset.labels[value]): n for value, n in by_value.items()}
         if dataset.ignore is not None and (void := (f.counts or {}).get(dataset.ignore)):
             volume_of[dataset.ignore, "ignored"] = void
-        for key, n in (
-            volume_of | {(value, "not declared"): n for value, n in strange.items()}
-        ).items():
+        undeclared = {(value, "not declared"): n for value, n in strange.items()}
+        for key, n in (volume_of | undeclared).items():
             volumes.setdefault(key, []).append(f.ml(n))
     return [Label(*key, len(ml), len(read), tuple(sorted(ml))) for key, ml in volumes.items()]
 
@@ -216,11 +212,9 @@ def _omission(survey: Survey, split: str) -> str:
 def spread(values: Sequence[float]) -> str:
     """Return one number where all are equal, else the median and the extremes."""
     low, high = min(values), max(values)
-    return (
-        number(low)
-        if low == high
-        else f"{number(median(values))} ({number(low)} to {number(high)})"
-    )
+    if low == high:
+        return number(low)
+    return f"{number(median(values))} ({number(low)} to {number(high)})"
 
 
 def number(value: float) -> str:

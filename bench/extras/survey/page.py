@@ -125,11 +125,9 @@ def _facts_in_words(survey: Survey, facts: Facts) -> list[str]:
     size, spacing = (
         " x ".join(map(number, side)) for side in (facts.shape[: 2 if flat else 3], facts.spacing)
     )
-    texts = (
-        [f"{size} pixels"]
-        if flat
-        else [f"{size} voxels", f"{spacing} mm", f"slice {facts.level + 1}"]
-    )
+    texts = [f"{size} pixels"]
+    if not flat:
+        texts = [f"{size} voxels", f"{spacing} mm", f"slice {facts.level + 1}"]
     if facts.counts is None:
         return texts
     named_labels, strange = named(
@@ -147,8 +145,6 @@ def _facts_in_words(survey: Survey, facts: Facts) -> list[str]:
 def _class(survey: Survey, case: Case) -> str:
     if case.label is None:
         return "no label" if survey.dataset.labels else ""
-    return (
-        printable(survey.dataset.labels.get(case.label, str(case.label)))
-        if isinstance(case.label, int)
-        else ""
-    )
+    if isinstance(case.label, int):
+        return printable(survey.dataset.labels.get(case.label, str(case.label)))
+    return ""

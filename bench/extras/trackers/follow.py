@@ -51,13 +51,8 @@ class Follow:
         tell: Callable[[str], None],
         news: Callable[[str], None],
     ) -> None:
-        self._plan, self._store, self._names, self._tell, self._news = (
-            plan,
-            store,
-            names,
-            tell,
-            news,
-        )
+        self._plan, self._store, self._names = plan, store, names
+        self._tell, self._news = tell, news
         self._done = set[str]()
         self._events = deque[tuple[str, str]]()  # what happened, to which job or protocol
         self._over, self._stack = threading.Event(), ExitStack()
@@ -158,9 +153,8 @@ def _reason(error: Exception) -> str:
 class Logs:
     """What a tracker has of one job, or of one table."""
 
-    number: int = (
-        1  # of its making: a job that is done again is another run; of a table its version
-    )
+    # of its making: a job that is done again is another run; of a table its version
+    number: int = 1
     live: int = 0  # the last step that was logged while it was in work
     ended: str = ""  # which result was logged, by its digest; empty while there is none
 
@@ -332,18 +326,16 @@ def curves(plan: Plan, store: Store, job: str) -> list[Point]:
 
     logged = (("curve.csv", "train"), ("embeddings.csv", "embedding"), (FILE, "probe"))
     for file, head in logged:
-        for row in (
-            pd.read_csv(folder / file).to_dict("records") if (folder / file).exists() else ()
-        ):
+        if not (folder / file).exists():
+            continue
+        for row in pd.read_csv(folder / file).to_dict("records"):
             for name, value in row.items():
                 if name != "step":
                     add(row["step"], f"{head}/{name}", value)
     if (folder / TRACKED).exists():
         track = plan.spec(job, FinetuneSpec).finetune.track
-        part, means = (
-            track.part if track else "val",
-            _means(_tracked(plan, store, job), ["step", "metric", "target"]),
-        )
+        part = track.part if track else "val"
+        means = _means(_tracked(plan, store, job), ["step", "metric", "target"])
         for (step, metric, target), value in means.items():
             add(step, f"{part}/{metric}/{target}", value)
     return [Point(step, points[step]) for step in sorted(points)]

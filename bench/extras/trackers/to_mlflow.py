@@ -73,11 +73,10 @@ class Tracked(Tracker):
         """Return MLflow's own id of a run."""
         client, name = self._client, run.protocol
         existing = client.get_experiment_by_name(name)
-        experiment = str(
-            existing.experiment_id
-            if existing
-            else client.create_experiment(name, artifact_location=self._artifacts)
-        )
+        if existing:
+            experiment = str(existing.experiment_id)
+        else:
+            experiment = str(client.create_experiment(name, artifact_location=self._artifacts))
         runs = client.search_runs([experiment], f"tags.`{JOB}` = '{run.id}'", max_results=1)
         if runs:
             return str(runs[0].info.run_id)

@@ -29,11 +29,9 @@ class Tracked(Tracker):
     def place(self) -> str:
         """Return how it gets to the server."""
         folder = self.folder / "wandb"
-        return (
-            f"wandb sync {folder}/offline-run-*"
-            if self._mode == "offline"
-            else f"{self._mode}, {folder}"
-        )
+        if self._mode == "offline":
+            return f"wandb sync {folder}/offline-run-*"
+        return f"{self._mode}, {folder}"
 
     def points(self, run: Logged, points: Sequence[Point]) -> None:
         """Add to the history, by the steps of the job."""
