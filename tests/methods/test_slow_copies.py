@@ -79,6 +79,19 @@ def online_of(method):
     return {k: method.state_dict()[k.removeprefix("slow.")] for k in slow_of(method)}
 
 
+@pytest.mark.parametrize("export", ["teacher", "student"])
+@pytest.mark.parametrize(("name", "params"), [("dinov2_3d", {}), ("voco", {"variant": "ema"})])
+def test_the_side_that_is_asked_for_is_handed_over(name, params, export):
+    method = build(name, {**params, "export": export})
+    with torch.no_grad():
+        for weight in method.encoder.parameters():
+            weight.add_(1.0)
+    side = (method.slow if export == "teacher" else method).encoder.state_dict()
+    handed = method.transfer()
+    assert {*handed} == {f"encoder.{key}" for key in side}
+    assert all(torch.equal(handed[f"encoder.{key}"], value) for key, value in side.items())
+
+
 def test_the_target_starts_as_a_copy_or_from_numbers_of_its_own():
     copied, random = build("byol3d"), build("byol3d", {"init_target": "random"})
     assert all(torch.equal(v, online_of(copied)[k]) for k, v in slow_of(copied).items())
