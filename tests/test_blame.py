@@ -22,6 +22,25 @@ from bench.jobs.pretrain.run import Pretext, _Reader, handed_on
 from bench.train.samples import Samples, batches, stack
 
 pytestmark = pytest.mark.usefixtures("own_place")
+CROPS = {"crop": torch.rand(2, 1, 16, 16, 16)}
+
+
+def used(folder, before, after, more=""):
+    """Use the template of a method with one text for another and more at its end; return its file."""
+    file = written(folder, "method", change=lambda text: text.replace(before, after) + more)
+    plugins.use([file])
+    return file
+
+
+def built():
+    """Return that method around a tiny network, and the network."""
+    network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
+    return registry.load("method", "my_method").build(network), network
+
+
+def refused(file, said):
+    """Expect what is said of a line of the file; nothing where nothing is said."""
+    return pytest.raises(BenchError, match=f"^{file}:{said}") if said else nullcontext()
 
 
 FAILS = {  # command, kind, what is written in the template: what is said, and of which exception
@@ -124,34 +143,23 @@ GIVES = {  # what the template's loss returns instead, and what is said of it
 def test_a_loss_that_nothing_can_be_trained_by_is_named_with_its_line(tmp_path, after, said):
     before = '{"mirrored": noisy, "way": way}' if after == "noisy" else TERMS
     said = said if after == "noisy" or not said else f"42: loss returns {said}"
-    file = written(tmp_path, "method", change=lambda text: text.replace(before, after))
-    plugins.use([file])
-    network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
-    method = registry.load("method", "my_method").build(network)
-    trained = Pretext(method, {}, None, None)
-    with pytest.raises(BenchError, match=f"^{file}:{said}") if said else nullcontext():
-        terms = trained({"crop": torch.rand(2, 1, 16, 16, 16)}, torch.Generator())
-        terms["total"].backward()
+    file = used(tmp_path, before, after)
+    trained = Pretext(built()[0], {}, None, None)
+    with refused(file, said):
+        trained(CROPS, torch.Generator())["total"].backward()
 
 
 @pytest.mark.parametrize("detached", [True, False])
 def test_a_loss_without_gradient_for_the_encoder_is_refused_at_the_first_step(tmp_path, detached):
     embedded = 'self.encoder.embed(batch["mirrored"])'
-
-    def change(text):
-        return text.replace(embedded, f"{embedded}.detach()") if detached else text
-
-    file = written(tmp_path, "method", change=change)
-    plugins.use([file])
-    network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
-    trained = Pretext(registry.load("method", "my_method").build(network), {}, None, None)
-    terms = trained({"crop": torch.rand(2, 1, 16, 16, 16)}, torch.Generator())
-    terms["total"].backward()
-    refused = pytest.raises(BenchError, match=f"^{file}: the loss gives the encoder no gradient")
-    with refused if detached else nullcontext():
+    file = used(tmp_path, embedded, f"{embedded}{'.detach()' * detached}")
+    trained = Pretext(built()[0], {}, None, None)
+    trained(CROPS, torch.Generator())["total"].backward()
+    with refused(file, " the loss gives the encoder no gradient" * detached):
         trained.check_gradients()
 
 
+NOISE = "        noise: float"
 OTHER = {  # a parameter that no job's id can hold: what it is called
     "object = lambda x: x": "a lambda",
     "str = lambda x: x": "a lambda",
@@ -163,12 +171,8 @@ OTHER = {  # a parameter that no job's id can hold: what it is called
 
 @pytest.mark.parametrize(("declared", "called"), OTHER.items())
 def test_a_parameter_that_no_jobs_id_can_hold_is_named_with_its_line(tmp_path, declared, called):
-    first = "        noise: float"
-    file = written(
-        tmp_path, "method", change=lambda t: t.replace(first, f"        act: {declared}\n{first}")
-    )
-    plugins.use([file])
-    with pytest.raises(BenchError, match=rf"^{file}:29: .* parameter 'act' is {called};"):
+    file = used(tmp_path, NOISE, f"        act: {declared}\n{NOISE}")
+    with refused(file, f"29: .* parameter 'act' is {called};"):
         registry.load("method", "my_method").make_params({})
 
 
@@ -185,22 +189,16 @@ DRAWN = {  # what the template's loss does before that: what is said; "" where i
 
 @pytest.mark.parametrize(("code", "said"), DRAWN.items())
 def test_a_loss_that_draws_from_a_global_generator_is_warned_of_once(tmp_path, code, said):
-    def change(text):
-        return text.replace(TOTAL, f"{code}\n        {TOTAL}")
-
-    file, warned = written(tmp_path, "method", change=change), []
-    plugins.use([file])
-    network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
-    method = registry.load("method", "my_method").build(network)
-    trained = Pretext(method, {}, None, None, warn=warned.append)
+    file, warned = used(tmp_path, TOTAL, f"{code}\n        {TOTAL}"), []
+    trained = Pretext(built()[0], {}, None, None, warn=warned.append)
     for _ in range(2):
-        trained({"crop": torch.rand(2, 1, 16, 16, 16)}, torch.Generator())
+        trained(CROPS, torch.Generator())
     assert [text.partition("; ")[0] for text in warned] == [f"{file}:{said.partition('; ')[0]}"][
         : bool(said)
     ]
 
 
-NOISE = "        noise: float"
+CONSTRUCTED = "super().__init__(network, params)"
 SILENT = {  # mistakes that raise nothing by themselves: a change of the template, and what is said of it
     "a batch changed in place": (
         (TOTAL, f"batch['mirrored'][:1].zero_()\n        {TOTAL}"),
@@ -208,31 +206,19 @@ SILENT = {  # mistakes that raise nothing by themselves: a change of the templat
     ),
     "a copy changed": ((TOTAL, f"batch['mirrored'].clone().zero_()\n        {TOTAL}"), ""),
     "layers in a list": (
-        (
-            "super().__init__(network, params)",
-            "super().__init__(network, params)\n        self.more = [nn.Linear(2, 2)]",
-        ),
+        (CONSTRUCTED, f"{CONSTRUCTED}\n        self.more = [nn.Linear(2, 2)]"),
         " 'more' is a list of layers, which torch neither trains nor saves; use nn.ModuleList",
     ),
     "layers in a dict": (
-        (
-            "super().__init__(network, params)",
-            "super().__init__(network, params)\n        self.more = {'a': nn.Linear(2, 2)}",
-        ),
+        (CONSTRUCTED, f"{CONSTRUCTED}\n        self.more = {{'a': nn.Linear(2, 2)}}"),
         " 'more' is a dict of layers, which torch neither trains nor saves; use nn.ModuleDict",
     ),
     "a hidden teacher": (
-        (
-            "super().__init__(network, params)",
-            "super().__init__(network, params)\n        self._teacher = (nn.Linear(2, 2),)",
-        ),
+        (CONSTRUCTED, f"{CONSTRUCTED}\n        self._teacher = (nn.Linear(2, 2),)"),
         " '_teacher' is a tuple of layers, which torch neither trains nor saves; use nn.ModuleList",
     ),
     "known layers in a list": (
-        (
-            "super().__init__(network, params)",
-            "super().__init__(network, params)\n        self.more = [self.encoder]",
-        ),
+        (CONSTRUCTED, f"{CONSTRUCTED}\n        self.more = [self.encoder]"),
         "",
     ),
     "another constructor": (
@@ -248,17 +234,13 @@ SILENT = {  # mistakes that raise nothing by themselves: a change of the templat
 
 @pytest.mark.parametrize(("change", "said"), SILENT.values(), ids=SILENT)
 def test_a_mistake_that_raises_nothing_is_refused_with_its_file(tmp_path, change, said):
-    file = written(tmp_path, "method", change=lambda text: text.replace(*change))
-    plugins.use([file])
-    network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
-    with pytest.raises(BenchError, match=f"^{file}:{said}") if said else nullcontext():
-        method = registry.load("method", "my_method").build(network)
-        Pretext(method, {}, None, None)({"crop": torch.rand(2, 1, 16, 16, 16)}, torch.Generator())
+    file = used(tmp_path, *change)
+    with refused(file, said):
+        Pretext(built()[0], {}, None, None)(CROPS, torch.Generator())
 
 
 def test_what_a_method_raises_in_a_loaders_process_is_one_line(tmp_path):
-    bug = "\n\ndef read(*at):\n    1 / 0\n"
-    plugins.use([written(tmp_path, "method", change=lambda text: text + bug)])
+    used(tmp_path, "", "", "\n\ndef read(*at):\n    1 / 0\n")
     read = sys.modules[registry.load("method", "my_method").__module__].read
     message = r"my_method\.py:48: ZeroDivisionError: division by zero; correct the code"
     with pytest.raises(Bug, match=message):
@@ -279,11 +261,8 @@ HANDED = {  # what transfer returns: what is said
 def test_weights_that_no_fine_tuning_could_load_are_named_with_the_line_of_transfer(
     tmp_path, returned, said
 ):
-    more = f"\n    def transfer(self):\n        return {returned}\n"
-    file = written(tmp_path, "method", change=lambda text: text + more)
-    plugins.use([file])
-    network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
-    method = registry.load("method", "my_method").build(network)
+    file = used(tmp_path, "", "", f"\n    def transfer(self):\n        return {returned}\n")
+    method, network = built()
     if not said:
         assert handed_on(method, network).keys() == method.handed("encoder").keys()
         return
@@ -297,8 +276,7 @@ def test_samples_whose_shapes_differ_are_named_with_the_line_of_read(tmp_path):
     own = """        def read(self, volume, crop, rng):
             return {"crop": volume}
 """
-    file = written(tmp_path, "method", change=lambda text: text.replace(NOISE, f"{own}\n{NOISE}"))
-    plugins.use([file])
+    file = used(tmp_path, NOISE, f"{own}\n{NOISE}")
     reader = object.__new__(_Reader)
     reader._params = registry.load("method", "my_method").make_params({})
     assert defined(reader) == f"{file}:29"

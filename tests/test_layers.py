@@ -137,19 +137,17 @@ def loaded_after(*commands, cwd):
     return heavy, ran.stdout
 
 
-def test_help_status_and_report_need_no_torch(tmp_path, protocol_file, records_of):
+def test_only_lists_of_methods_and_plans_need_torch_and_these_need_no_monai(
+    tmp_path, protocol_file, records_of, phantoms
+):
     store, left = records_of
     network = {"method": "scratch", "network": "unet3d/tiny", "params": "{}"}
     left(**network, value=0.5, convention="medpy/default")
     status = ("status", "--out", store.root)
     report = ("report", protocol_file({"name": "attack"}), "--out", store.root)
-    heavy, message = loaded_after(["--help"], status, report, cwd=tmp_path)
-    assert heavy == [] and "50.00" in message
-
-
-def test_list_and_plan_need_no_monai(tmp_path, protocol_file, phantoms):
     lists = [("list", what) for what in ("datasets", "networks", "metrics", "protocols")]
-    assert loaded_after(*lists, cwd=tmp_path)[0] == []
+    heavy, message = loaded_after(["--help"], status, report, *lists, cwd=tmp_path)
+    assert heavy == [] and "50.00" in message
     plan = ("plan", protocol_file(), "--data", phantoms)
     heavy, message = loaded_after(("list", "methods"), plan, cwd=tmp_path)
     assert "monai" not in heavy and "20 jobs" in message

@@ -19,9 +19,9 @@ from bench import registry, run
 from bench.document import overlay
 from bench.jobs.evaluate import run as evaluating
 from bench.jobs.guard import spec as guard
+from bench.method import Method
 from bench.store import FinishedParts, Store
 
-METHODS = [m for m in registry.names("method") if registry.load("method", m).pretrains]
 HEADS = {"hidden": 16, "out": 16, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
 SMALL = {**HEADS, "grid": [2, 2, 1], "queue": 16}
 OWN = {  # parameters of one method alone
@@ -53,6 +53,21 @@ NETS = {  # what a method needs, or its dimensions: a network that fits, and a c
 }
 STEPS = 5
 DONE = ("prepare", "guard")  # kinds of which ``fresh`` leaves the results
+
+
+def of_each_kind():
+    """Return the methods that keep something from step to step, and one of each other kind of network and crop.
+
+    That a state of a method is all that it resumes from is asked of every one by ``bench.conformance``.
+    """
+    classes = {name: registry.load("method", name) for name in registry.names("method")}
+    pretrained = {name: cls for name, cls in classes.items() if cls.pretrains}
+    kinds = {(cls.needs, cls.dims): name for name, cls in pretrained.items()}
+    keeps = {name for name, cls in pretrained.items() if cls.after_step is not Method.after_step}
+    return sorted(keeps | {*kinds.values()})
+
+
+METHODS = of_each_kind()
 
 
 @pytest.fixture(scope="module")

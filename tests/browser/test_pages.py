@@ -10,6 +10,7 @@ import axe_core
 import chromium
 import numpy as np
 import pytest
+from invented import row_of
 from look import main as look
 from PIL import Image
 
@@ -31,8 +32,6 @@ from bench.report.supplement import (
 from bench.report.write import write
 from bench.source import Source
 
-NUMBERS = {"int64": 0, "float64": 0.0}
-BLANK = {name: NUMBERS.get(kind, "") for name, kind in record.COLUMNS.items()}
 TITLE = "Masked autoencoders (a method whose name is as long as names of methods are)"
 HEAD = '<!doctype html><html lang="en"><head><meta name="color-scheme" content="light dark"><title>T</title>'
 BAD = f"""{HEAD}<link rel="preconnect" href="https://a.invalid"></head><body><main><h1>Bad</h1>
@@ -96,39 +95,17 @@ def planned(rows, sections=("organs",), **changes):
 def scored(rows, sections=("organs",), targets=("liver", "spleen"), missing=()):
     """Return records of six patients and two seeds; the cells of ``missing`` rows at 10 % failed."""
     rng = np.random.default_rng(0)
-    same = {
-        **BLANK,
-        "protocol": "test_page",
-        "paper": "voco",
-        "table": "table1",
-        "scale": "pilot",
-        "network": "net",
-        "evaluation": "end_to_end",
-        "task": "segmentation",
-        "split": "even",
-        "metric": "dice",
-        "unit": "1",
-        "convention": "medpy",
-        "status": "ok",
-    }
     keys = ("row", "section", "fraction", "seed", "patient", "target")
     runs = product(rows, sections, (10, 100), (0, 1), [f"p{n}" for n in range(6)], targets)
     result = (dict(zip(keys, run, strict=True)) for run in runs)
-    return record.frame(
-        [
-            {
-                **same,
-                **cell,
-                "dataset": cell["section"],
-                "method": rows[cell["row"]].method,
-                "case": cell["patient"],
-                "n_train": cell["fraction"] // 5,
-                "value": float(rng.uniform(0.4, 0.9)),
-            }
-            for cell in result
-            if cell["row"] not in missing or cell["fraction"] == 100
-        ]
-    )
+    table = {"protocol": "test_page", "paper": "voco", "table": "table1"}
+    lines = []
+    for key in result:
+        if key["row"] not in missing or key["fraction"] == 100:
+            more = {"dataset": key["section"], "case": key["patient"], "params": ""}
+            more |= {"method": rows[key["row"]].method, "n_train": key["fraction"] // 5}
+            lines.append(row_of(**table, **key, **more, value=float(rng.uniform(0.4, 0.9))))
+    return record.frame(lines)
 
 
 def shown():

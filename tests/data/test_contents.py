@@ -169,12 +169,19 @@ def volumes(tmp_path):
     return [Case("a", "p", (tmp_path / "a.nii.gz",), tmp_path / "l.nii.gz")]
 
 
-def test_headers_and_sums_of_a_file_are_remembered_together(volumes, tmp_path, monkeypatch):
+@pytest.fixture
+def remembered(volumes, tmp_path):
+    """Return the file of a memory that has read the volumes, and their digest."""
     memory = tmp_path / "contents.json"
     first = Contents(memory)
     assert first.header_faults(volumes, 1) == {}
     before = first.digest(volumes)
     first.save()
+    return memory, before
+
+
+def test_headers_and_sums_of_a_file_are_remembered_together(volumes, remembered, monkeypatch):
+    memory, before = remembered
     assert len(json.loads(memory.read_text())) == 2
     monkeypatch.setattr(contents, "_sum", None)
     monkeypatch.setattr(contents, "_header", None)
@@ -187,12 +194,8 @@ def test_headers_and_sums_of_a_file_are_remembered_together(volumes, tmp_path, m
     assert "2 channel" in again.header_faults([Case("a", "p", volumes[0].images * 2)], 1)["a"]
 
 
-def test_a_changed_file_forgets_both(volumes, tmp_path):
-    memory = tmp_path / "contents.json"
-    first = Contents(memory)
-    assert first.header_faults(volumes, 1) == {}
-    before = first.digest(volumes)
-    first.save()
+def test_a_changed_file_forgets_both(volumes, remembered, tmp_path):
+    memory, before = remembered
     write_nifti(tmp_path / "a.nii.gz", np.array([[[1, 2, 3], [4, 5, 6]]]), (1, 1, 1), "int16")
     again = Contents(memory)
     assert again.digest(volumes) != before

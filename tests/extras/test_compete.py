@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from bundles import members
+from invented import scored
 from one_line import refusal
 from small_protocol import TEST
 
@@ -27,27 +28,8 @@ from bench.typed import plain
 VALUE = {"alone": 0.5, "pair": 0.6, "my_method": 0.7}  # Dice of every patient, but for the seed
 
 
-def scored(cells, name):
-    """Return rows as a run leaves them, of made-up scores."""
-    return record.frame(
-        [
-            {
-                "job": cell.evaluate,
-                **cell.columns,
-                "protocol": name,
-                "case": patient,
-                "patient": patient,
-                "target": target,
-                "metric": "dice",
-                "unit": "1",
-                "status": "ok",
-                "value": VALUE[cell.row] + 0.01 * TEST.index(patient) + 0.05 * cell.columns["seed"],
-            }
-            for cell in cells
-            for patient in TEST
-            for target in ("anterior", "posterior")
-        ]
-    )
+def made_up(cell, number):
+    return VALUE[cell.row] + 0.01 * number + 0.05 * cell.columns["seed"]
 
 
 @pytest.fixture
@@ -60,7 +42,7 @@ def track(plan_of, tmp_path, monkeypatch, phantoms):
         plan, store = plan_of(protocol), Store.open(tmp_path / "track")
         stated = read(tmp_path / "test0.yaml")
         view = store.root / "records" / stated.name
-        change(scored(plan.cells[stated.name], stated.name)).to_parquet(
+        change(scored(plan.cells[stated.name], stated.name, made_up)).to_parquet(
             view.with_suffix(".parquet"), index=False
         )
         said = Supplement(origin=stated.origin, costs=(Cost("pair", "pretrain", 70.0, samples=16),))
@@ -234,7 +216,7 @@ def test_rows_are_taken_to_the_bit_and_those_of_the_folders_own_jobs_win(put):
     assert {*found["protocol"]} == {"test0_with_my_method"}
     pd.testing.assert_frame_equal(found.drop(columns="protocol"), theirs.drop(columns="protocol"))
     cell = next(c for c in plan.cells[protocol.name] if c.row == "pair")
-    own = scored([cell], protocol.name).assign(value=0.25)
+    own = scored([cell], protocol.name, made_up).assign(value=0.25)
     (store.jobs / cell.evaluate).mkdir()
     scores = path(store, cell.evaluate, plan.scoring_of[protocol.name][cell.columns["section"]])
     own[list(record.SCORES)].to_parquet(scores, index=False)
@@ -251,7 +233,7 @@ def test_rows_are_taken_to_the_bit_and_those_of_the_folders_own_jobs_win(put):
 def test_where_it_stands_is_that_of_scores_by_hand(put):
     one, store, protocol, plan = put
     cells = [c for c in plan.cells[protocol.name] if c.row == "my_method"]
-    table = pd.concat([whole(plan, store, protocol.name), scored(cells, protocol.name)])
+    table = pd.concat([whole(plan, store, protocol.name), scored(cells, protocol.name, made_up)])
     records.save(table, store, protocol.name)
     said = Supplement(
         origin=protocol.origin, titles={"my_method": "Mine"}, costs=one.track.beside.costs

@@ -25,6 +25,7 @@ SMALLEST = {
     "rows": {"pair": None, "alone": {"method": "scratch", "network": "net"}},
     "finetune": [{**TUNING, "steps": 2, "hold": "steps"}],
     "pretrain": None,
+    "phantoms": {NAME: {"cases": 6}},
 }
 
 
@@ -186,12 +187,12 @@ if __name__ == "__main__":
 """  # its first job is over and the next does not begin, however late somebody looks at its page
 
 
-@pytest.mark.usefixtures("own_place")
+@pytest.mark.usefixtures("own_place", "inlined")
 def test_a_page_is_there_before_the_end_and_a_killed_run_leaves_one_that_says_so(
-    protocol_file, phantoms, tmp_path, monkeypatch, capsys
+    protocol_file, tmp_path, monkeypatch, capsys
 ):
     path, out = protocol_file(SMALLEST), tmp_path / "out"
-    words = ["run", str(path), "--data", str(phantoms), "--out", str(out), "--workers", "1"]
+    words = ["run", str(path), "--out", str(out), "--workers", "1"]
     script = tmp_path / "held.py"
     script.write_text(HELD)
     command = [sys.executable, str(script), *words]

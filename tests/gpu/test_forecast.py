@@ -129,7 +129,7 @@ def holding(size):
 def test_a_fine_tuning_that_does_not_fit_is_cut_or_takes_half_precision(needs_of):
     # group norm is in fp32 under autocast, so 16 bits do not help a small U-Net
     net = {"network": "unetr", "preset": "tiny", "crop": [32, 32, 32]}
-    changes = {"networks": {"net": net}, "rows": {"pair": None}, "pretrain": None, **tuned(batch=8)}
+    changes = {"networks": {"net": net}, "rows": {"pair": None}, "pretrain": None, **tuned(batch=4)}
     plan, needs = needs_of(changes)
     job = plan.jobs[cell(plan, row="alone", fraction=25, seed=0).finetune]
     recipe = replace(job.spec.finetune, precision="bf16")
@@ -139,7 +139,7 @@ def test_a_fine_tuning_that_does_not_fit_is_cut_or_takes_half_precision(needs_of
     _, needs = needs_of(changes, small)
     assert needs[job.id].fits is False and needs[job.id].advice.endswith("; or bf16")
     parts = int(needs[job.id].advice.removeprefix("accumulate ").split(";")[0])
-    plan, cut = needs_of({**changes, **tuned(batch=8, accumulate=parts)}, small)
+    plan, cut = needs_of({**changes, **tuned(batch=4, accumulate=parts)}, small)
     assert of_kind(plan, cut, "finetune").fits
     _, needs = needs_of(changes, replace(H100, gib=1.0001))
     assert needs[job.id].advice.startswith("a card of ")

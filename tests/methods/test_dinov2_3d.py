@@ -160,18 +160,6 @@ def test_the_teacher_follows_warms_up_and_prototypes_wait_at_first():
     assert method.projector.weight.grad.any() and method.patch_projector.weight.grad.any()
 
 
-@pytest.mark.parametrize("export", ["teacher", "student"])
-def test_the_teachers_encoder_is_handed_over_unless_the_students_is_wanted(export):
-    method = build("dinov2_3d", {"export": export})
-    with torch.no_grad():
-        for weight in method.encoder.parameters():
-            weight.add_(1.0)
-    side = method.slow.encoder if export == "teacher" else method.encoder
-    handed = method.transfer()
-    assert {*handed} == {f"encoder.{key}" for key in side.state_dict()}
-    assert all(torch.equal(handed[f"encoder.{k}"], v) for k, v in side.state_dict().items())
-
-
 def test_centres_are_means_of_what_teachers_said():
     method, batch = tried("dinov2_3d", {"centring": "centre"}, 3)
     method.loss(batch)

@@ -123,16 +123,6 @@ def pooled(encoder, x):
     return [maps[-1].mean((2, 3, 4), keepdim=True)] * len(maps)
 
 
-def test_the_targets_statistics_are_its_batchs_or_averages():
-    own, averaged = build("pgl"), build("pgl", {"ema_buffers": True})
-    batch = batch_of(own)
-    for method in (own, averaged):
-        before = method.slow.projector[1].running_mean.clone()
-        method.loss(batch)
-        assert torch.equal(method.slow.projector[1].running_mean, before) is (method is averaged)
-    assert own.loss(batch)["total"] != averaged.loss(batch)["total"]
-
-
 def test_map_is_the_last_of_several_cells_or_the_one_asked_for():
     with torch.device("meta"):
         method = build("pgl", network=nets.network("pgl_resnet50", "base", 1, 2, (96, 96, 16)))

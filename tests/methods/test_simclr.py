@@ -11,14 +11,6 @@ from bench.random import torch_generator
 OFF = {"area": [1.0, 1.0], "aspect": [1.0, 1.0], "blur": 0.0, "noise": 0.0}
 
 
-def value(rows, stack=None, **params):
-    """Return the terms for embeddings (N, 2, C) of both views of N slices."""
-    method = build("simclr2d", params)
-    method.projector = Gives(rows.flatten(0, 1).double())
-    told = {} if stack is None else {"stack": torch.tensor(stack)}
-    return method.loss({"views": torch.zeros(len(rows), 2, 1, 32, 32, 1), **told})
-
-
 def test_a_read_is_one_slice_of_a_volume():
     method = build("simclr2d")
     crop = raw_of(method)["crop"]
@@ -26,10 +18,6 @@ def test_a_read_is_one_slice_of_a_volume():
     whole = torch.from_numpy(scans()[0].whole())[0]
     windows = whole.unfold(0, 32, 1).unfold(1, 32, 1)  # (33, 33, z, 32, 32)
     assert (windows - crop[0, 0, ..., 0]).abs().amax((-2, -1)).min() == 0
-
-
-# equal, and orthogonal
-ALIKE, IDEAL = (torch.ones(128, 2, 4), torch.eye(128)[:, None].expand(-1, 2, -1))
 
 
 def test_negatives_carry_gradient_and_none_of_it_is_radial():

@@ -79,6 +79,19 @@ def online_of(method):
     return {k: method.state_dict()[k.removeprefix("slow.")] for k in slow_of(method)}
 
 
+@pytest.mark.parametrize("export", ["teacher", "student"])
+@pytest.mark.parametrize(("name", "params"), [("dinov2_3d", {}), ("voco", {"variant": "ema"})])
+def test_the_side_that_is_asked_for_is_handed_over(name, params, export):
+    method = build(name, {**params, "export": export})
+    with torch.no_grad():
+        for weight in method.encoder.parameters():
+            weight.add_(1.0)
+    side = (method.slow if export == "teacher" else method).encoder.state_dict()
+    handed = method.transfer()
+    assert {*handed} == {f"encoder.{key}" for key in side}
+    assert all(torch.equal(handed[f"encoder.{key}"], value) for key, value in side.items())
+
+
 def test_the_target_starts_as_a_copy_or_from_numbers_of_its_own():
     copied, random = build("byol3d"), build("byol3d", {"init_target": "random"})
     assert all(torch.equal(v, online_of(copied)[k]) for k, v in slow_of(copied).items())
@@ -124,15 +137,24 @@ def test_running_statistics_of_the_target_by_hand(name, buffers, mean):
     assert slow.num_batches_tracked.item() == (3 if buffers == "copy" else 0)
 
 
-@pytest.mark.parametrize("buffers", ["average", "copy"])
-def test_the_target_normalises_by_the_statistics_that_it_is_given(buffers):
-    own, given = build("byol3d"), build("byol3d", {"ema_buffers": buffers, "tau": 0.0})
+@pytest.mark.parametrize(
+    ("name", "buffers"), [("byol3d", "average"), ("byol3d", "copy"), ("pgl", True)]
+)
+def test_the_target_normalises_by_its_batch_or_by_the_statistics_that_it_is_given(name, buffers):
+    own, given = build(name), build(name, {"ema_buffers": buffers})
     batch = batch_of(own)
     for method in (own, given):
         before = method.slow.projector[1].running_mean.clone()
         method.loss(batch)
         assert torch.equal(method.slow.projector[1].running_mean, before) is (method is given)
     assert own.loss(batch)["total"] != given.loss(batch)["total"]
+
+
+@pytest.mark.parametrize("buffers", ["average", "copy"])
+def test_given_statistics_are_the_online_sides_where_the_target_follows_at_once(buffers):
+    given = build("byol3d", {"ema_buffers": buffers, "tau": 0.0})
+    batch = batch_of(given)
+    given.loss(batch)
     given.after_step(0.0)  # tau = 0: the target is the online side, its running statistics included
     x = batch["views"][:, 0]
     expected = given.eval().projector(given.encoder.embed(x))

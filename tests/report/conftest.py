@@ -4,57 +4,22 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from invented import row_of
 
 from bench import record
 from bench.protocol import Finetune, Net, Protocol, Row
 
 
-def row_of(**given):
-    """One record with everything filled in, ``given`` over it."""
-    base = {
-        "job": "0" * 16,
-        "protocol": "test_table",
-        "paper": "voco",
-        "table": "table1",
-        "scale": "pilot",
-        "row": "a",
-        "method": "scratch",
-        "network": "net",
-        "params": "{}",
-        "pretrain": "none",
-        "pretrain_seed": 0,
-        "init": "random",
-        "evaluation": "end_to_end",
-        "dataset": "organs",
-        "section": "",
-        "task": "segmentation",
-        "split": "even",
-        "split_hash": "5p1it",
-        "fraction": 100,
-        "n_train": 20,
-        "fold": 0,
-        "seed": 0,
-        "case": "c1",
-        "patient": "p1",
-        "target": "liver",
-        "metric": "dice",
-        "value": 0.5,
-        "unit": "1",
-        "convention": "medpy",
-        "status": "ok",
-    }
-    full = {**base, **given}
-    return {
-        **full,
-        "section": given.get("section", full["dataset"]),
-        "patient": given.get("patient", full["case"] and f"patient of {full['case']}"),
-    }
-
-
 @pytest.fixture(scope="session")
 def records():
     """Return a function from partial rows to a table of records."""
-    return lambda *rows: record.frame([row_of(**r) for r in rows])
+
+    def row(dataset="organs", case="c1", **given):
+        table = {"protocol": "test_table", "paper": "voco", "table": "table1", "section": dataset}
+        table |= {"patient": case and f"patient of {case}", "dataset": dataset, "case": case}
+        return row_of(**table | given)
+
+    return lambda *rows: record.frame([row(**r) for r in rows])
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Means, spreads and counts, against values worked out by hand."""
 
-import math
 import statistics
 from dataclasses import replace
 
@@ -17,47 +16,6 @@ NAN = float("nan")
 
 def key(row="a", target="liver", metric="dice", fraction=100, section=0):
     return Key(row, section, fraction, target, metric)
-
-
-CELLS = {  # rows, where the cell stands, what it holds
-    "the mean over cases, then over seeds": (  # seeds 0.7 and 0.8; pooled over cases it were 0.76
-        [
-            {"seed": s, "case": c, "value": v}
-            for s, c, v in (
-                (0, "c1", 0.6),
-                (0, "c2", 0.8),
-                (1, "c1", 0.9),
-                (1, "c2", 0.7),
-                (1, "c3", 0.8),
-            )
-        ],
-        key(),
-        {"mean": 0.75, "sd": math.sqrt(2 * 0.05**2), "runs": 2, "cases": 3, "values": 5},
-    ),
-    "the mean over targets is taken within each seed": (  # seeds 0.7 and 0.9
-        [
-            *({"target": t, "value": v} for t, v in (("liver", 0.8), ("spleen", 0.6))),
-            {"seed": 1, "target": "liver", "value": 0.9},
-            {"seed": 1, "target": "spleen", "value": NAN, "status": "both_empty"},
-        ],
-        key(target=MEAN),
-        {"mean": 0.8, "sd": math.sqrt(0.02), "targets": 1, "undefined": 1},
-    ),
-    "a failed seed leaves the mean of the others": (
-        [{"value": 0.8}, {"seed": 1, "job": "bad", "status": "failed", "value": NAN}],
-        key(),
-        {"mean": 0.8, "runs": 1, "failed": 1},
-    ),
-}
-
-
-@pytest.mark.parametrize("what", CELLS)
-def test_a_cell_holds_what_was_worked_out_by_hand(protocol, records, what):
-    rows, where, expected = CELLS[what]
-    cell = aggregate(protocol(), records(*rows)).at(where)
-    assert {k: getattr(cell, k) for k in expected} == {
-        k: pytest.approx(v) for k, v in expected.items()
-    }
 
 
 def test_a_run_is_a_fine_tuning_seed_of_a_pretraining_seed(protocol, records):

@@ -33,30 +33,25 @@ def test_the_page_on_fine_tuning_shows_the_example():
     assert block.removeprefix("yaml\n") in text
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory, phantoms):
-    """Return table.md of the example at smoke scale, on phantoms."""
-    store = Store.open(tmp_path_factory.mktemp("own") / "out")
+@pytest.mark.usefixtures("undrawn")
+def test_its_row_has_a_score_and_no_difference_and_the_page_says_that_it_is_no_control(
+    tmp_path, phantoms
+):
+    store = Store.open(tmp_path / "out")
     request = run.Request((FILE,), store.root, "smoke", data=phantoms)
-    plan = run.make_plan(request, request.read(), need_data=True)
+    plan, protocols = run.make_plan(request, request.read(), need_data=True), request.read()
     for number, job in enumerate(plan.jobs.values()):
-        finished_run.leave(finished_run.Finished(request.read()[0], plan, store), number, job)
-    list(reports.write_reports(request.read(), plan, store))
-    return next(store.root.glob("reports/*/table.md")).read_text()
-
-
-def test_its_row_has_a_score_and_no_difference(page):
+        finished_run.leave(finished_run.Finished(protocols[0], plan, store), number, job)
+    list(reports.write_reports(protocols, plan, store))
+    page = next(store.root.glob("reports/*/table.md")).read_text()
     title = "nnU-Net ResEnc, own recipe"
     lines = [line for line in page.splitlines() if line.startswith(f"| {title}")]
     assert lines and "**" not in lines[0]
     verdicts = page.partition("Which rows differ from scratch?")[2].partition("\n## ")[0]
-    assert title not in verdicts
-
-
-def test_the_page_says_that_it_is_no_control(page):
+    assert verdicts and title not in verdicts
     (note,) = [x for x in page.splitlines() if "is a reference with its own settings" in x]
     tuning = page.partition("### Fine-tuning\n")[2].partition("\n###")[0].splitlines()
-    (own,) = [x for x in tuning if "nnU-Net ResEnc, own recipe" in x]
-    assert re.search(r"\| sgd +\| +0\.01 ", own) and "2 steps" in page
+    (recipe,) = [x for x in tuning if title in x]
+    assert re.search(r"\| sgd +\| +0\.01 ", recipe) and "2 steps" in page
     assert "it is not a control of a pretraining, and no difference from it is computed" in note
     assert "From scratch is a reference" not in page

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from invented import row_of
 from small_prepared import write_evaluated
 
 from bench import record
@@ -37,11 +38,7 @@ def protocol(*views, **given):
 
 
 def rows_of(*rows):
-    numbers = {name: 0 for name, kind in record.COLUMNS.items() if "64" in kind}
-    base = {**dict.fromkeys(record.COLUMNS, ""), **numbers, "fraction": 100, "job": JOBS["a"]}
-    base |= {"section": "organs", "dataset": "organs", "status": "ok", "row": "a"}
-    base |= {"metric": "dice", "target": "liver", "unit": "1"}
-    return record.frame([{**base, **row} for row in rows])
+    return record.frame([row_of(**{"job": JOBS["a"], **row}) for row in rows])
 
 
 def scored(**given):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from small_protocol import NAME
 
 from bench import records
 from bench.cli import main
@@ -99,11 +100,12 @@ def test_a_study_that_goes_on_elsewhere_keeps_its_date(plan_of, protocol_file, t
 
 
 @pytest.mark.usefixtures("inlined", "undrawn")
-def test_the_page_says_it_of_a_run_that_began_before_such_notes(protocol_file, phantoms, tmp_path):
+def test_the_page_says_it_of_a_run_that_began_before_such_notes(protocol_file, tmp_path):
     out = tmp_path / "out"
     probe = {"evaluation": "probe", "steps": None, "fractions": [100], "seeds": [0]}
-    file = protocol_file({"rows": {"pair": None}, "name": "test", "finetune": probe})
+    few = {"phantoms": {NAME: {"cases": 5}}}
+    file = protocol_file({"rows": {"pair": None}, "name": "test", "finetune": probe, **few})
     for sentence in ("Registered before the first cell", "Not registered before the first cell"):
-        assert main(["run", str(file), "--data", str(phantoms), "--out", str(out)]) == 0
+        assert main(["run", str(file), "--out", str(out)]) == 0
         assert sentence in (out / "reports" / "test" / "table.md").read_text()
         (out / "registered" / "test.json").unlink()

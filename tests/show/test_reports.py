@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from invented import row_of
 from small_protocol import NAME
 
 from bench import record
@@ -21,27 +22,12 @@ from bench.store import Store
 def drawn(tmp_path, protocol_file, capsys):
     """Return a function that leaves one row and what is said beside it, and draws ``x/m.yaml``'s report."""
     store, path = Store.open(tmp_path / "out"), protocol_file(name="x/m.yaml")
-    blank = {k: "" if kind == "str" else 0 for k, kind in record.COLUMNS.items()}
-    row = {
-        **blank,
-        "job": "0" * 16,
-        "protocol": "m",
-        "scale": "paper",
-        "section": NAME,
-        "row": "alone",
-        "dataset": NAME,
-        "fraction": 100,
-        "case": "c",
-        "patient": "p",
-        "target": "anterior",
-        "metric": "dice",
-        "value": 0.5,
-        "unit": "1",
-        "status": "ok",
-    }
+    row = {"protocol": "m", "scale": "paper", "section": NAME, "dataset": NAME, "row": "alone"}
 
     def draw(beside, **given):
-        record.frame([row | given]).to_parquet(store.root / "records" / "m.parquet", index=False)
+        record.frame([row_of(**row | given)]).to_parquet(
+            store.root / "records" / "m.parquet", index=False
+        )
         (store.root / "records" / "m.json").write_text(json.dumps(beside))
         code = main(["report", str(path), "--out", str(store.root)])
         return code, "".join(capsys.readouterr())

@@ -4,13 +4,16 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from small_protocol import TEST
+from invented import scored
 
-from bench import record
 from bench.extras.bundle.making import bundle
 from bench.protocol import read
 from bench.store import Store
 from bench.typed import plain
+
+
+def made_up(cell, number):
+    return 0.5 + 0.01 * number + 0.1 * cell.columns["seed"]
 
 
 @pytest.fixture
@@ -22,25 +25,9 @@ def ran(plan_of, tmp_path, monkeypatch):
         plan, store = plan_of(changes), Store.open(tmp_path / "out")
         path = tmp_path / "test0.yaml"
         protocol = read(path)
-        rows = [
-            {
-                "job": cell.evaluate,
-                **cell.columns,
-                "convention": "medpy/default",
-                "case": patient,
-                "patient": patient,
-                "target": target,
-                "metric": "dice",
-                "unit": "1",
-                "status": "ok",
-                "value": 0.5 + 0.01 * n + 0.1 * cell.columns["seed"],
-            }
-            for cell in plan.cells[protocol.name]
-            for n, patient in enumerate(TEST)
-            for target in ("anterior", "posterior")
-        ]
         records = store.root / "records"
-        record.frame(rows).to_parquet(records / f"{protocol.name}.parquet", index=False)
+        table = scored(plan.cells[protocol.name], protocol.name, made_up)
+        table.to_parquet(records / f"{protocol.name}.parquet", index=False)
         said = {"origin": plain(protocol.origin), "provenance": {"torch": "2.13.0"}} | (
             beside or {}
         )
