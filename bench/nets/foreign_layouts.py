@@ -63,9 +63,8 @@ class Layout:
     # our key of learned positions (1, N, dim), and voxels a side of their patches
     positions: str = ""
     patch: int = 1
-    colours: bool = (
-        False  # three channels are red, green, blue: a grey image is the same in all of them
-    )
+    # three channels are red, green, blue: a grey image is the same in all of them
+    colours: bool = False
 
 
 def _swin(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -168,9 +168,8 @@ class Pretrainings:
         needs: tuple[str, ...],
     ) -> str:
         """Add the job that looks for downstream test cases among what a pretraining reads."""
-        chosen = spec.take.amount or any(
-            source.take for source in spec.data
-        )  # else no seed decides
+        # else no seed decides
+        chosen = spec.take.amount or any(source.take for source in spec.data)
         tests = self._once(arm, ("tests",), lambda: mixing.tests(self.cohorts, arm))
         reads = tuple(self.prepare(arm.protocol, t.name, recipe) for t, _, recipe in tests)
         parted = tuple(target.part(fold, "test") for target, fold, _ in tests)
@@ -323,9 +322,8 @@ def probe_recipe(section: Pretrain, probe: OnlineProbe) -> str | Recipe:
 def _of_section(cohorts: Cohorts, section: Finetune) -> Iterator[tuple[Entry, Fold | None]]:
     """Yield the training part of each fold that a section runs."""
     target = cohorts.target(section)
-    for fold in target.folds:
-        if section.folds is None or fold.index in section.folds:
-            yield Entry(**vars(target.part(fold, "train")), labelled=True), fold
+    for fold in target.folds_of(section):
+        yield Entry(**vars(target.part(fold, "train")), labelled=True), fold
 
 
 def _training_parts(

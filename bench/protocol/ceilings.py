@@ -93,9 +93,7 @@ def _method(decoder: bool) -> tuple[str, dict[str, Any]]:
 
 def _from_scratch(row: dict[str, Any]) -> bool:
     method = row.get("method")
-    return method in registry.names("method") and not registry.declared(
-        "method", method, "pretrains", True
-    )
+    return method in registry.names("method") and not registry.pretrains(str(method))
 
 
 def _trains_decoder(rows: dict[str, Any], network: str) -> bool:

@@ -236,8 +236,8 @@ def is_control(protocol: Protocol, name: str) -> bool:
 
 
 def method_pretrains(row: Row) -> bool:
-    """Tell whether a row's method pretrains at all; read from its file: a report must not import torch."""
-    return bool(registry.declared("method", row.method, "pretrains", True))
+    """Tell whether a row's method pretrains at all."""
+    return registry.pretrains(row.method)
 
 
 def from_scratch(row: Row) -> bool:

@@ -32,9 +32,8 @@ from bench.typed import canonical
 
 GROUPS = 20  # of patients, each left out once; where there are more patients, some share a group
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # of logistic regression
-ROOM = (
-    1 << 28
-)  # bytes of products of cases that a worker keeps of the last encoder; of maps as many
+# bytes of products of cases that a worker keeps of the last encoder; of maps as many
+ROOM = 1 << 28
 ENCODER = "encoder."  # begins the names of its tensors beside those of the probe
 
 
