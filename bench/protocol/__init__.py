@@ -96,7 +96,7 @@ def read(
     sections = external.sections(built.finetune, built.sections)
     built = replace(built, finetune=sections)
     protocol = replace(built, folder=path.parent, origin=origin, document=document, overrides=texts)
-    check(protocol, document)
+    check(protocol)
     return protocol
 
 
