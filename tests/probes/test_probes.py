@@ -41,7 +41,8 @@ def test_a_penalty_is_chosen_on_validation_samples_else_on_groups_left_out():
             probe=Probe(kind="logistic"), classes=2, read_by=lambda linear: None
         )
         context = SimpleNamespace(facts={})
-        probe._fit_samples(context, seen, group, judged, probed)
+        training = SimpleNamespace(_context=context, _probed=probed)
+        probe._Training._fit_samples(training, seen, group, judged)
         return context.facts["probe"]["errors"], context.facts["probe"]["strength"]
 
     def by_hand(fit, out, strength):
