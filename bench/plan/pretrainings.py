@@ -261,10 +261,8 @@ def probing(
             steps than between two looks, a level that the encoder lacks, intensities of classes.
     """
     if steps is not None and probe.every > steps:
-        with of_probe("every"):
-            raise BenchError(
-                f"is {probe.every} steps, but the pretraining has only {steps}; use at most {steps}"
-            )
+        text = f"is {probe.every} steps, but the pretraining has only {steps}; use at most {steps}"
+        raise Misstated("probe.every", text)
     with of_probe("levels"):
         catalog.check_levels(arm.pretrained.network, probe.levels or (), "levels")
     with of_probe("dataset"):
@@ -276,8 +274,8 @@ def probing(
         data = _training_parts(cohorts, arm, probe.dataset, reads)
         cases = cohorts.cases(probe.dataset)
     if probe.intensity and dataset.task != MAPS:
-        with of_probe("intensity"):
-            raise BenchError("works only for segmentation, not for classification; leave it out")
+        text = "works only for segmentation, not for classification; leave it out"
+        raise Misstated("probe.intensity", text)
     if cases is not None:
         with of_probe("patients"):
             _check_patients(cohorts, probe, data, cases)
