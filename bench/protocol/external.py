@@ -48,8 +48,8 @@ def overridden(tuned: Finetune, section: Finetune) -> Finetune:
         tuned: the section that is trained, with the row's overrides.
         section: the one of the other data set.
     """
-    own = {key: getattr(section, key) for key in ("external", "name", "split")}
-    return _tested_as(tuned, section, **own)
+    stated = {key: getattr(section, key) for key in ("external", "name", "split")}
+    return _tested_as(tuned, section, **stated)
 
 
 def relabelled(tested: Dataset, trained: Dataset, labels: Named) -> dict[int, int]:
