@@ -145,9 +145,8 @@ def check_signatures(kind: type, base: type) -> None:
     """
     for name, function in vars(base).items():
         override = getattr(kind, name, function)
-        function, override = (
-            getattr(of, "__func__", of) for of in (function, override)
-        )  # of a classmethod
+        # of a classmethod
+        function, override = (getattr(of, "__func__", of) for of in (function, override))
         both = inspect.isfunction(function) and inspect.isfunction(override)
         if override is function or not both or (name.startswith("__") and name != "__init__"):
             continue

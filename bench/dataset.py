@@ -21,9 +21,8 @@ from bench.typed import sparse
 
 MANY = 50  # files asked for in a folder from which it is listed instead
 NOTHING = frozenset[str]()
-VOID = (
-    255  # in prepared label maps: voxels that nobody labelled, where a data set declares ``ignore``
-)
+# in prepared label maps: voxels that nobody labelled, where a data set declares ``ignore``
+VOID = 255
 LITTER = re.compile(r"^(\._.*|\.DS_Store|\.bench_phantom|__MACOSX|.*\.json\.bak)$")
 
 
@@ -139,9 +138,8 @@ class Dataset(ABC):
     # is a label with its image's grid stored like it, although headers of some say other directions?
     labels_as_stored: ClassVar[bool] = False
     regions: ClassVar[dict[str, tuple[int, ...]]] = {}  # overlapping targets, e.g. WT = 1, 2, 4
-    empty: ClassVar[Literal["default", "brats", "skip"]] = (
-        "default"  # the convention of empty masks
-    )
+    # the convention of empty masks
+    empty: ClassVar[Literal["default", "brats", "skip"]] = "default"
     recipes: ClassVar[dict[str, Recipe]]
     splits: ClassVar[dict[str, str]] = {}  # registered split name -> file under datasets/splits/
     # for pretraining alone: name -> file under datasets/splits/

@@ -112,9 +112,8 @@ class Document:
     value: dict[str, Any]
     # a text: of --set, which states it
     lines: dict[typed.Keys, int | str] = field(default_factory=dict)
-    drawn: bool = (
-        False  # are its records drawn and nothing run? A plugin that it names may then be gone
-    )
+    # are its records drawn and nothing run? A plugin that it names may then be gone
+    drawn: bool = False
     room: int = 0  # values that are still allowed: aliases of aliases can mean billions
 
     def where(self, keys: tuple[str, ...]) -> str:

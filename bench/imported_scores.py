@@ -371,9 +371,8 @@ def added(plan: Plan, store: Store, protocol: str, run: pd.DataFrame) -> Added:
     every = copies(store) if cells else []
     for cell, scoring in cells:
         having = [view for view in every if cell.evaluate in view.jobs]
-        for view in sorted(
-            having, key=lambda view: cell.evaluate in view.jobs_imported
-        ):  # who ran it first
+        # who ran it first
+        for view in sorted(having, key=lambda view: cell.evaluate in view.jobs_imported):
             scores = view.scores(cell, scoring, failed=True)
             if scores is None or not view.scored_alike(cell, scoring):
                 continue

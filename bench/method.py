@@ -226,9 +226,8 @@ class Method(nn.Module, Named, ABC):
     min_batch: ClassVar[int] = 1  # smallest batch for which the loss is defined
     # of a positive control: parameters with which it hands over the encoder alone, and the decoder as well
     ceiling: ClassVar[dict[str, dict[str, Any]]] = {}
-    across_batch: ClassVar[bool] = (
-        True  # does the loss compare samples, or take statistics of them?
-    )
+    # does the loss compare samples, or take statistics of them?
+    across_batch: ClassVar[bool] = True
 
     Params: ClassVar[type[MethodParams]] = MethodParams  # the other half
 

@@ -121,6 +121,11 @@ def declared(kind: str, name: str, attribute: str, default: Any) -> Any:
         return default
 
 
+def pretrains(method: str) -> bool:
+    """Tell whether a method pretrains at all; read from its file: a report must not import torch."""
+    return bool(declared("method", method, "pretrains", True))
+
+
 @lru_cache(maxsize=1024)
 def _stated(path: Path, changed: int, attribute: str) -> dict[str, Any]:
     """Return the constants that the classes of a file state, none where ``attribute`` is not among them."""

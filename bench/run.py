@@ -17,6 +17,7 @@ from bench.errors import BenchError, printable
 from bench.jobs import scoring
 from bench.jobs.training_kind import TrainingKind
 from bench.plan import Plan, Planner
+from bench.plan.dag import row_fault
 from bench.protocol import Protocol, read_all
 from bench.runtime import stale
 from bench.runtime.sources import touched
@@ -209,7 +210,7 @@ def rehearse_starts(plan: Plan, jobs: list[str], *, all_jobs: bool) -> list[str]
             try:
                 plan.files.require(init)
             except BenchError as error:
-                raise BenchError(f"protocol {protocol!r}, row {row!r}: {error}") from None
+                raise row_fault(protocol, row, error) from None
     inits = {job: str(getattr(plan.jobs[job].spec, "init", "")) for job in jobs}
     with_file = [job for job in jobs if inits[job].startswith("file:")]
     return rehearse(plan, jobs if all_jobs and not plan.provisional else with_file)

@@ -11,9 +11,8 @@ from bench.data.facts import Facts
 from bench.dataset import Recipe
 
 FEWEST = 8  # voxels along a side, below which a network sees next to nothing
-CLIPPED = (
-    0.95  # share of voxels at the window's two ends, from which an image is all but two values
-)
+# share of voxels at the window's two ends, from which an image is all but two values
+CLIPPED = 0.95
 ABOVE = 0.3  # share at its upper end: tissue and bone above a window are less of a scan
 AIR = -500.0  # HU; a CT scan has voxels below it
 

@@ -155,9 +155,8 @@ class Index:
     def whole(self, case: str, frame: str) -> np.ndarray:
         """Decode one frame of a case; raises as ``packed``."""
         packed, span = self.packed(case, frame), self.place(case, frame)
-        if (
-            math.prod(packed.shape) * packed.dtype.itemsize > MAX_BYTES
-        ):  # a few bytes can stand for any number
+        # a few bytes can stand for any number
+        if math.prod(packed.shape) * packed.dtype.itemsize > MAX_BYTES:
             raise Damaged(Path(span.path), f"{packed.shape} voxels", f"byte {span.start}")
         return packed[...]
 

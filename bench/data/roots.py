@@ -19,9 +19,8 @@ class Roots:
 
     data: Path | None = None
     named: dict[str, Path] = field(default_factory=dict)
-    phantoms: bool = (
-        False  # is all of it synthetic? Then a pretraining list may name cases that are not here
-    )
+    # is all of it synthetic? Then a pretraining list may name cases that are not here
+    phantoms: bool = False
 
     @classmethod
     def here(cls, data: Path | None) -> Roots:

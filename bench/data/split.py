@@ -23,9 +23,8 @@ from bench.errors import BenchError, Misstated, unknown
 RULE = "rule"
 EVEN = "even"  # 70 / 10 / 20 to the patient, in the order of a hash: 7:1:2 where no list is known
 FIVE = "rule_5fold"  # five folds by the same kind of rule: every patient is tested once
-CV5 = (
-    "cv5"  # five folds that differ by one patient at most: cross-validation over all labelled cases
-)
+# five folds that differ by one patient at most: cross-validation over all labelled cases
+CV5 = "cv5"
 LEAVE_ONE_OUT = "leave_one_out"
 RULES = (RULE, EVEN, FIVE, CV5, LEAVE_ONE_OUT)  # known to every data set
 BY_SCAN = {  # the same rules, but cases that are cut from one scan lie on one side (Dataset.scan)
@@ -50,9 +49,8 @@ PARTS: dict[str, tuple[Which, ...]] = {  # that nobody may lack
     EVEN: SIDES,
     EXTERNAL: ("test",),
 }
-FEWEST = (
-    5  # test patients of ``rule``: it draws each by himself, so of few patients it may test one
-)
+# test patients of ``rule``: it draws each by himself, so of few patients it may test one
+FEWEST = 5
 
 
 def offered(dataset: Dataset) -> list[str]:

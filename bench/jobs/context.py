@@ -26,9 +26,8 @@ class Cuda:
 
     # products of fp32 that are rounded to TF32's 10 bits: torch rounds those of convolutions alone
     tf32: Literal["off", "convolutions", "all"] = "convolutions"
-    benchmark: bool = (
-        False  # cuDNN tries its kernels first: often faster, not always the same kernel
-    )
+    # cuDNN tries its kernels first: often faster, not always the same kernel
+    benchmark: bool = False
     deterministic: bool = False  # cuDNN takes kernels that give equal bits each time, often slower
 
 

@@ -63,9 +63,8 @@ class Layout:
     # our key of learned positions (1, N, dim), and voxels a side of their patches
     positions: str = ""
     patch: int = 1
-    colours: bool = (
-        False  # three channels are red, green, blue: a grey image is the same in all of them
-    )
+    # three channels are red, green, blue: a grey image is the same in all of them
+    colours: bool = False
 
 
 def _swin(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -78,68 +77,65 @@ def _swin(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"feature": len(tensors[SWIN]), "v2": v2, "merging": "legacy"}
 
 
-def _blocks(tensors: Mapping[str, Tensor], pattern: str) -> dict[str, int]:
-    """Return how many blocks each stage has: how many keys match, by the first group of the match."""
-    matches = [re.fullmatch(pattern, key) for key in tensors]
-    return dict(sorted(Counter(m[1] for m in matches if m).items()))
+def _stages(tensors: Mapping[str, Tensor], key: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the widths of an encoder's stages, and how many blocks each has.
+
+    ``key``: of a block's first weight, ``{}`` in the place of the numbers of stage and block.
+    """
+    pattern = re.escape(key).replace(r"\{\}", r"(\d)", 1).replace(r"\{\}", r"\d+")
+    matches = [re.fullmatch(pattern, name) for name in tensors]
+    blocks = dict(sorted(Counter(m[1] for m in matches if m).items()))
+    firsts = [tensors.get(key.format(stage, 0)) for stage in blocks]
+    widths = (len(first) if first is not None and first.ndim else 0 for first in firsts)
+    return tuple(widths), tuple(blocks.values())
+
+
+def _depth(tensors: Mapping[str, Tensor], key: str) -> int:
+    """Return how many blocks a transformer has, of each of which one key has the number for ``{}``."""
+    pattern = re.escape(key).replace(r"\{\}", r"\d+")
+    return sum(re.fullmatch(pattern, name) is not None for name in tensors)
 
 
 def _resenc(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    blocks = _blocks(tensors, r"encoder\.stages\.(\d)\.blocks\.\d+\.conv1\.conv\.weight")
-    firsts = [tensors.get(f"encoder.stages.{stage}.blocks.0.conv1.conv.weight") for stage in blocks]
-    widths = tuple(len(first) if first is not None and first.ndim else 0 for first in firsts)
-    return {"features": widths, "blocks": tuple(blocks.values()), "groups": None}
+    widths, blocks = _stages(tensors, "encoder.stages.{}.blocks.{}.conv1.conv.weight")
+    return {"features": widths, "blocks": blocks, "groups": None}
 
 
 def _primus(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    matches = [re.fullmatch(r"encoder\.eva\.blocks\.(\d+)\.gamma_1", key) for key in tensors]
-    return {"dim": len(tensors[PRIMUS]), "depth": sum(m is not None for m in matches)}
+    return {"dim": len(tensors[PRIMUS]), "depth": _depth(tensors, "encoder.eva.blocks.{}.gamma_1")}
 
 
 def _stunet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    blocks = _blocks(tensors, r"encoder\.conv_blocks_context\.(\d)\.\d+\.conv1\.weight")
-    firsts = [
-        tensors.get(f"encoder.conv_blocks_context.{level}.0.conv1.weight") for level in blocks
-    ]
-    widths = tuple(len(first) if first is not None and first.ndim else 0 for first in firsts)
-    return {"features": widths, "depth": max(blocks.values(), default=0), "groups": None}
+    widths, blocks = _stages(tensors, "encoder.conv_blocks_context.{}.{}.conv1.weight")
+    return {"features": widths, "depth": max(blocks, default=0), "groups": None}
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the widths of stages of two convolutions; of others no preset has the size."""
-    blocks = _blocks(tensors, r"encoder\.stages\.(\d)\.0\.convs\.\d+\.conv\.weight")
-    firsts = [tensors.get(f"encoder.stages.{stage}.0.convs.0.conv.weight") for stage in blocks]
-    widths = tuple(len(first) if first is not None and first.ndim else 0 for first in firsts)
-    return {"features": widths if {*blocks.values()} == {2} else (), "groups": None}
+    widths, blocks = _stages(tensors, "encoder.stages.{}.0.convs.{}.conv.weight")
+    return {"features": widths if {*blocks} == {2} else (), "groups": None}
 
 
 def _segresnet_ds(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    blocks = _blocks(tensors, r"encoder\.layers\.(\d)\.blocks\.\d+\.conv1\.weight")
-    return {
-        "filters": len(tensors[SEGRESNET_DS]),
-        "blocks": tuple(blocks.values()),
-        "axes": "SPL",
-        "slope": 0.0,
-    }
+    _, blocks = _stages(tensors, "encoder.layers.{}.blocks.{}.conv1.weight")
+    return {"filters": len(tensors[SEGRESNET_DS]), "blocks": blocks, "axes": "SPL", "slope": 0.0}
 
 
 def _spectre(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    matches = [re.fullmatch(r"encoder\.blocks\.(\d+)\.norm1\.weight", key) for key in tensors]
     dim, periods = len(tensors[SPECTRE]), tensors.get("encoder.rope.periods")
     heads = {} if periods is None or not periods.numel() else {"heads": dim // 6 // len(periods)}
-    return {"dim": dim, "depth": sum(m is not None for m in matches), **heads}
+    return {"dim": dim, "depth": _depth(tensors, "encoder.blocks.{}.norm1.weight"), **heads}
 
 
 def _segresnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return width and residual blocks; groups and rectifiers are MONAI's defaults, no tensor tells them."""
-    blocks = _blocks(tensors, r"encoder\.down_layers\.(\d)\.\d+\.conv1\.conv\.weight")
-    width, counts = len(tensors[SEGRESNET]), tuple(blocks.values())
-    return {"filters": width, "blocks": counts, "groups": 8, "slope": 0.0}
+    _, blocks = _stages(tensors, "encoder.down_layers.{}.{}.conv1.conv.weight")
+    return {"filters": len(tensors[SEGRESNET]), "blocks": blocks, "groups": 8, "slope": 0.0}
 
 
 def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    matches = [re.fullmatch(r"encoder\.vit\.blocks\.(\d+)\.norm1\.weight", k) for k in tensors]
-    return {"hidden": len(tensors[EMBEDDING]), "layers": sum(m is not None for m in matches)}
+    layers = _depth(tensors, "encoder.vit.blocks.{}.norm1.weight")
+    return {"hidden": len(tensors[EMBEDDING]), "layers": layers}
 
 
 def _vgg(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -73,9 +73,8 @@ class GenesisDecoder(Decoder):
     def __init__(self, width: int, out_channels: int, leak: float = 0.0) -> None:
         super().__init__()
         self.up_tr256, self.up_tr128, self.up_tr64 = Up(16 * width), Up(8 * width), Up(4 * width)
-        if (
-            leak
-        ):  # few rectified channels may all be 0 where one label is, which then has its bias alone
+        # few rectified channels may all be 0 where one label is, which then has its bias alone
+        if leak:
             self.up_tr64.ops[-1].relu = nn.LeakyReLU(leak)
         self.out_tr = named(final_conv=nn.Conv3d(2 * width, out_channels, 1))
 

@@ -145,9 +145,8 @@ def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     encoder = PglEncoder(wanted.size, wanted.in_channels)
     decoder = PglDecoder(wanted.size, encoder.widths, wanted.out_channels)
     for module in (*encoder.modules(), *decoder.modules()):
-        if isinstance(
-            module, nn.Conv3d | nn.ConvTranspose3d
-        ):  # as the paper draws what it does not pretrain
+        # as the paper draws what it does not pretrain
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -47,9 +47,8 @@ class Entry:
     dims: Literal[2, 3] = 3  # 2: reads slices along z, crops (x, y, 1)
     tokens: bool = False  # its encoder is a ViT that can read a subset of the patches
     patches: bool = False  # its encoder embeds patches, which can be replaced
-    tasks: tuple[Literal["segmentation", "classification"], ...] = (
-        BOTH  # without a decoder: classification alone
-    )
+    # without a decoder: classification alone
+    tasks: tuple[Literal["segmentation", "classification"], ...] = BOTH
     batch_norm: bool = False  # a sample's output depends on its batch while training
     views: Literal["any", "multiples", "crops"] = "any"  # sizes that its encoder reads
     scales: Count = 1  # resolutions at which the decoder can give logits (deep supervision)

@@ -16,9 +16,8 @@ from bench.nets.base import Decoder, Encoder, Wanted
 from bench.nets.sizes import StuNetSize
 from bench.ranges import Triple
 
-SLOPE = (
-    0.01  # of LeakyReLU: torch's default, which the authors take, and that of He's initialisation
-)
+# of LeakyReLU: torch's default, which the authors take, and that of He's initialisation
+SLOPE = 0.01
 
 
 class ResidualBlock(nn.Module):

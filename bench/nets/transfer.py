@@ -194,9 +194,8 @@ def _gaps(
 
     gaps = tuple(name for name, keys in groups.items() if share(keys) < minimum)
     excused, bad = {key for name in lacks for key in groups[name]}, dict[str, list[str]]()
-    for name in sorted(
-        gaps, key=lambda name: share(groups[name]) > 0
-    ):  # first what is missing altogether
+    # first what is missing altogether
+    for name in sorted(gaps, key=lambda name: share(groups[name]) > 0):
         left = [key for key in groups[name] if key not in excused]
         if left and share(left) < minimum:
             bad[name] = [key for key in left if key not in came]

@@ -51,6 +51,10 @@ class Target:
     def _labelled(self) -> Counter[str]:
         return Counter(c.patient for c in self.cases if c.label is not None)
 
+    def folds_of(self, section: Finetune) -> list[splits.Fold]:
+        """Return the folds that a section runs."""
+        return [f for f in self.folds if section.folds is None or f.index in section.folds]
+
     def division(self, fold: splits.Fold) -> Division:
         """Return what a spec says of a fold; the digest where its patients are known."""
         cases = self.present or fold.train

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from bench.errors import BenchError
 from bench.job import Job, Spec
 from bench.jobs.kind import PlanContext, Sides
 from bench.jobs.scoring import Scoring
@@ -40,6 +41,11 @@ class Cell:
         """Return the jobs that nothing else needs, the guard first: it counts also where all else is done."""
         jobs = (self.guard, self.evaluate, self.latency, self.embed, self.submission)
         return [job for job in jobs if job is not None]
+
+
+def row_fault(protocol: str, row: str, problem: object) -> BenchError:
+    """Return the error that says which row of which protocol a problem is of."""
+    return BenchError(f"protocol {protocol!r}, row {row!r}: {problem}")
 
 
 @dataclass

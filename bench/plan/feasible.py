@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.errors import BenchError
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.pretrain.spec import PretrainSpec
-from bench.plan.dag import Plan
+from bench.plan.dag import Plan, row_fault
 
 HALF = ("bf16", "fp16")  # precisions that no CPU here trains in (bench.train.loop says why)
 
@@ -24,10 +23,8 @@ def refuse_half(plan: Plan, jobs: Sequence[str], lacking: str) -> None:
         BenchError: names the first such row, its setting, and the ways out.
     """
     for protocol, row, setting, precision in _half(plan, jobs) if lacking else ():
-        raise BenchError(
-            f"protocol {protocol!r}, row {row!r}: {setting} {precision} needs a GPU, and "
-            f"{lacking}; or add --set {setting}=fp32"
-        )
+        text = f"{setting} {precision} needs a GPU, and {lacking}; or add --set {setting}=fp32"
+        raise row_fault(protocol, row, text)
 
 
 def told_half(plan: Plan, jobs: Sequence[str], lacking: str) -> list[str]:

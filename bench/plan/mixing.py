@@ -173,7 +173,7 @@ def tests(cohorts: Cohorts, arm: Arm) -> list[tuple[Target, Fold, str | Recipe]]
         if all(pretrain_of(protocol, row, index) != arm.before for row in rows):
             continue
         target = cohorts.target(section)
-        folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
+        folds = target.folds_of(section)
         if section.external is None:
             folds = [f for f in folds if read((target, f)) == divisions]
         recipe = recipe_of(section, protocol.finetune[protocol.trained_in(index)], cohorts)

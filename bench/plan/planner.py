@@ -24,7 +24,7 @@ from bench.metrics.request import LATENCY, REGRESSION, Request, check_tasks, fit
 from bench.plan import crop_faults, outside, specs
 from bench.plan.arm import Arm, Labels
 from bench.plan.cohorts import Cohorts, Target, check_folds
-from bench.plan.dag import Cell, Plan
+from bench.plan.dag import Cell, Plan, row_fault
 from bench.plan.initialisation import Initialisation, check_embeddings
 from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
@@ -160,14 +160,14 @@ class Planner:
                 alike = [(other, c) for other, c in cells if other == protocol]
                 if message := crop_faults.faults(self.plan, alike, context):
                     raise BenchError(f"protocol {protocol!r}: {message}") from None
-                raise BenchError(f"protocol {protocol!r}, row {cell.row!r}: {error}") from None
+                raise row_fault(protocol, cell.row, error) from None
 
     def _section(self, protocol: Protocol, index: int, section: Finetune) -> None:
         target = self.cohorts.target(section)
         scoring_of = self.plan.scoring_of.setdefault(protocol.name, {})
         for i in covered(protocol, index):
             scoring_of[protocol.sections[i]] = self._scoring(protocol, i, target)
-        folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
+        folds = target.folds_of(section)
         self.selection.add("fold", [fold.index for fold in folds])
         for name, row in protocol.rows_in(index).items():
             tuned = finetune_of(protocol, index, row)

@@ -168,9 +168,8 @@ class Pretrainings:
         needs: tuple[str, ...],
     ) -> str:
         """Add the job that looks for downstream test cases among what a pretraining reads."""
-        chosen = spec.take.amount or any(
-            source.take for source in spec.data
-        )  # else no seed decides
+        # else no seed decides
+        chosen = spec.take.amount or any(source.take for source in spec.data)
         tests = self._once(arm, ("tests",), lambda: mixing.tests(self.cohorts, arm))
         reads = tuple(self.prepare(arm.protocol, t.name, recipe) for t, _, recipe in tests)
         parted = tuple(target.part(fold, "test") for target, fold, _ in tests)
@@ -262,10 +261,8 @@ def probing(
             steps than between two looks, a level that the encoder lacks, intensities of classes.
     """
     if steps is not None and probe.every > steps:
-        with of_probe("every"):
-            raise BenchError(
-                f"is {probe.every} steps, but the pretraining has only {steps}; use at most {steps}"
-            )
+        text = f"is {probe.every} steps, but the pretraining has only {steps}; use at most {steps}"
+        raise Misstated("probe.every", text)
     with of_probe("levels"):
         catalog.check_levels(arm.pretrained.network, probe.levels or (), "levels")
     with of_probe("dataset"):
@@ -277,8 +274,8 @@ def probing(
         data = _training_parts(cohorts, arm, probe.dataset, reads)
         cases = cohorts.cases(probe.dataset)
     if probe.intensity and dataset.task != MAPS:
-        with of_probe("intensity"):
-            raise BenchError("works only for segmentation, not for classification; leave it out")
+        text = "works only for segmentation, not for classification; leave it out"
+        raise Misstated("probe.intensity", text)
     if cases is not None:
         with of_probe("patients"):
             _check_patients(cohorts, probe, data, cases)
@@ -323,9 +320,8 @@ def probe_recipe(section: Pretrain, probe: OnlineProbe) -> str | Recipe:
 def _of_section(cohorts: Cohorts, section: Finetune) -> Iterator[tuple[Entry, Fold | None]]:
     """Yield the training part of each fold that a section runs."""
     target = cohorts.target(section)
-    for fold in target.folds:
-        if section.folds is None or fold.index in section.folds:
-            yield Entry(**vars(target.part(fold, "train")), labelled=True), fold
+    for fold in target.folds_of(section):
+        yield Entry(**vars(target.part(fold, "train")), labelled=True), fold
 
 
 def _training_parts(

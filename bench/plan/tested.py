@@ -80,7 +80,7 @@ def _check_alike(arm: Arm, target: Target) -> None:
             f"{len(shared)} test patients of {target.name!r} also train or validate, the first is {shared[0]}; leave "
             "them out by 'where' or 'exclude', or use another data set",
         )
-    chosen = [f for f in arm.target.folds if section.folds is None or f.index in section.folds]
+    chosen = arm.target.folds_of(section)
     if len(chosen) > 1 or len(target.folds) > 1:
         name, split = (
             (section.dataset, section.split)

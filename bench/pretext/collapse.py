@@ -24,9 +24,8 @@ from bench.pretext.losses import full_precision, spread
 
 FALLEN = 0.1  # of the first spread
 LEAST_STD = 0.02  # noise of a few percent around one point; of use only beside a first spread that was wider
-NOISE_RANK = (
-    0.5  # of the highest rank: random vectors have .9, fresh encoders .7, supervised ones .3
-)
+# of the highest rank: random vectors have .9, fresh encoders .7, supervised ones .3
+NOISE_RANK = 0.5
 POINT = 1e-3  # a spread at which cosines differ in the sixth digit: nothing that single precision can tell
 LINE = 0.9  # of the variance on one direction; measured: BYOL telling two data sets apart .94, supervised .75
 

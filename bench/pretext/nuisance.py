@@ -33,9 +33,8 @@ def intensities(views: Tensor) -> Tensor:
     """
     flat = views.flatten(2)
     step = ceil(flat.shape[2] / VOXELS)
-    while (
-        gcd(step, flat.shape[2]) > 1
-    ):  # else one slice, or every second column, might be all that is seen
+    # else one slice, or every second column, might be all that is seen
+    while gcd(step, flat.shape[2]) > 1:
         step += 1
     ranked = flat[:, :, ::step].sort(dim=2).values
     at = (torch.arange(LEVELS, device=views.device) + 0.5) * ranked.shape[2] / LEVELS

@@ -81,9 +81,8 @@ def read(
     # no part of it stands in two places
     document.value, document.drawn = (plain(document.value), drawn)
     for override in overrides:
-        with suppress(
-            *[BenchError] if drawn else ()
-        ):  # records may be of a key that was another then
+        # records may be of a key that was another then
+        with suppress(*[BenchError] if drawn else ()):
             override.lay(document)
     _use_plugins(document)
     document = ceilings.spelled_out(snapshots.spelled_out(document))
@@ -97,7 +96,7 @@ def read(
     sections = external.sections(built.finetune, built.sections)
     built = replace(built, finetune=sections)
     protocol = replace(built, folder=path.parent, origin=origin, document=document, overrides=texts)
-    check(protocol, document)
+    check(protocol)
     return protocol
 
 

@@ -93,9 +93,7 @@ def _method(decoder: bool) -> tuple[str, dict[str, Any]]:
 
 def _from_scratch(row: dict[str, Any]) -> bool:
     method = row.get("method")
-    return method in registry.names("method") and not registry.declared(
-        "method", method, "pretrains", True
-    )
+    return method in registry.names("method") and not registry.pretrains(str(method))
 
 
 def _trains_decoder(rows: dict[str, Any], network: str) -> bool:
@@ -110,16 +108,17 @@ def _trains_decoder(rows: dict[str, Any], network: str) -> bool:
     )
 
 
-def check(protocol: Protocol, name: str, row: Row, document: Document) -> None:
+def check(protocol: Protocol, name: str, row: Row) -> None:
     """Refuse a positive control where there are no label maps to learn from, or that is told its pretraining.
 
     Raises:
         BenchError: names file, line and what to do.
     """
-    where = document.where(("rows", name))
+    where = protocol.where(("rows", name))
     pretrain_keys = ("rows", name, "pretrain")
     by_file = any(
-        keys[:3] == pretrain_keys and isinstance(line, int) for keys, line in document.lines.items()
+        keys[:3] == pretrain_keys and isinstance(line, int)
+        for keys, line in protocol.stated.lines.items()
     )
     if (row.pretrain and by_file) or row.init or row.at is not None:
         raise BenchError(
@@ -130,7 +129,7 @@ def check(protocol: Protocol, name: str, row: Row, document: Document) -> None:
         section = protocol.finetune[index]
         if section.steps is section.epochs is None:
             raise BenchError(
-                f"{document.where(('finetune', str(index)))}: a ceiling (a row pretrained with labels) needs "
+                f"{protocol.where(('finetune', str(index)))}: a ceiling (a row pretrained with labels) needs "
                 "the length of training of this section; set 'steps' or 'epochs'"
             )
         if registry.declared("dataset", section.dataset, "task", "segmentation") != "segmentation":

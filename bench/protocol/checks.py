@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bench import registry
 from bench.dataset import Recipe
-from bench.document import Document
 from bench.errors import BenchError, first_of, printable, unknown
 from bench.metrics.request import unit
 from bench.nets import catalog
@@ -52,40 +50,40 @@ SHARED = (
 )
 
 
-def check(protocol: Protocol, document: Document) -> None:
+def check(protocol: Protocol) -> None:
     """Look at a protocol as a whole.
 
     Raises:
         BenchError: names file, line, key and what to do.
     """
-    _check_file_names(protocol, document)
+    _check_file_names(protocol)
     if protocol.paper and protocol.paper not in PRINTED:
         raise BenchError(
-            f"{document.where(('paper',))}: {unknown('paper', protocol.paper, PRINTED)}"
+            f"{protocol.where(('paper',))}: {unknown('paper', protocol.paper, PRINTED)}"
         )
     for name, row in protocol.rows.items():
-        _check_row(protocol, name, row, document)
-    if not document.drawn:
-        crops_check(protocol, document)
-    for number, metric in enumerate(protocol.metrics if not document.drawn else ()):
+        _check_row(protocol, name, row)
+    if not protocol.stated.drawn:
+        crops_check(protocol)
+    for number, metric in enumerate(protocol.metrics if not protocol.stated.drawn else ()):
         try:
             unit(metric)
         except BenchError as error:
-            raise BenchError(f"{document.where(('metrics', str(number)))}: {error}") from None
-    _check_section_names(protocol, document)
-    document.build(Recipe, protocol.recipe, ("recipe",))
+            raise BenchError(f"{protocol.where(('metrics', str(number)))}: {error}") from None
+    _check_section_names(protocol)
+    protocol.stated.build(Recipe, protocol.recipe, ("recipe",))
     for i, target in enumerate(protocol.finetune):
-        _check_section(target, protocol.scale, document, ("finetune", str(i)))
+        _check_section(protocol, target, ("finetune", str(i)))
     if protocol.pretrain is not None:  # also where no row reads it
-        _has_budget(protocol.pretrain, document, ("pretrain",))
-        _has_mixture(protocol.pretrain, document, ("pretrain",))
-    _check_picture(protocol, document)
-    _check_groups(protocol, document)
-    views.check(protocol, document)
-    _check_cells(protocol, document)
-    _check_quoted(protocol, document)
-    if protocol.baseline != "none" and not document.drawn:
-        _has_baseline(protocol, document)
+        _has_budget(protocol, protocol.pretrain, ("pretrain",))
+        _has_mixture(protocol, protocol.pretrain, ("pretrain",))
+    _check_picture(protocol)
+    _check_groups(protocol)
+    views.check(protocol)
+    _check_cells(protocol)
+    _check_quoted(protocol)
+    if protocol.baseline != "none" and not protocol.stated.drawn:
+        _has_baseline(protocol)
 
 
 LACKING = {  # what no row is, by the control that would stand beside it
@@ -94,11 +92,11 @@ LACKING = {  # what no row is, by the control that would stand beside it
 }
 
 
-def _check_cells(protocol: Protocol, document: Document) -> None:
+def _check_cells(protocol: Protocol) -> None:
     """Refuse sections and controls without a row, and rows that are called as a variant of another is."""
     for i, section in enumerate(protocol.sections):
         if protocol.rows and not protocol.rows_in(i):
-            where = document.where(("finetune", str(i)))
+            where = protocol.where(("finetune", str(i)))
             raise BenchError(
                 f"{where}: no row uses section {section!r}; leave it out, or name it in a row"
             )
@@ -110,14 +108,14 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
     }
     for number, control in enumerate(protocol.controls):
         if control not in (*controls, *ceilings.CONTROLS):
-            where = document.where(("controls", str(number)))
+            where = protocol.where(("controls", str(number)))
             lacking = LACKING.get(control, "starts from weights")
             raise BenchError(f"{where}: no row {lacking}; leave it out")
     for name, row in protocol.rows.items():
         for variant in _variants(protocol, name, row):
             for kind in ("rows", "published_only"):
                 if variant in getattr(protocol, kind):
-                    where = document.where((kind, variant))
+                    where = protocol.where((kind, variant))
                     raise BenchError(
                         f"{where}: a variant of row {name!r} has this name; give this row another name"
                     )
@@ -125,15 +123,14 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
 
 def unread(protocol: Protocol) -> list[str]:
     """Return a line for each key of an optimiser or a schedule that it does not read: ids alone depend on it."""
-    document = protocol.document or Document(Path(f"protocol {protocol.name!r}"), {})
     lines = dict[str, str]()
     for row, section, training in _trainings(protocol):
         for kind in ("optimiser", "schedule"):
             settings = getattr(training, kind)
             for key in settings.unread:
                 of_row = ("rows", row, section[0], kind, key)
-                where = document.where(
-                    of_row if of_row in document.lines else (*section, kind, key)
+                where = protocol.where(
+                    of_row if of_row in protocol.stated.lines else (*section, kind, key)
                 )
                 lines[where] = (
                     f"{where}: the {kind} {settings.name!r} does not read {key!r}, so it changes nothing"
@@ -150,10 +147,10 @@ def _trainings(protocol: Protocol) -> Iterator[tuple[str, Keys, Training]]:
                 yield name, ("pretrain",), pretrain_of(protocol, row, i)
 
 
-def _check_quoted(protocol: Protocol, document: Document) -> None:
+def _check_quoted(protocol: Protocol) -> None:
     """Refuse lines that are only quoted where nothing says from where."""
     for name, quoted in protocol.published_only.items():
-        where = document.where(("published_only", name))
+        where = protocol.where(("published_only", name))
         if not name or name != printable(name):
             raise BenchError(
                 f"{where}: {name[:80]!r} cannot be printed as a name; write one line of text"
@@ -168,26 +165,26 @@ def _check_quoted(protocol: Protocol, document: Document) -> None:
             )
 
 
-def _check_picture(protocol: Protocol, document: Document) -> None:
+def _check_picture(protocol: Protocol) -> None:
     if protocol.embeddings is None:
         return
     if protocol.pretrain is None:
-        where = document.where(("embeddings",))
+        where = protocol.where(("embeddings",))
         raise BenchError(
             f"{where}: shows data of the pretraining, but the protocol has no 'pretrain'; add 'pretrain', or "
             "leave 'embeddings' out"
         )
     for name, panel in protocol.embeddings.beside.items():
         if panel.network not in protocol.networks:
-            where = document.where(("embeddings", "beside", name, "network"))
+            where = protocol.where(("embeddings", "beside", name, "network"))
             raise BenchError(f"{where}: {unknown('network', panel.network, protocol.networks)}")
 
 
-def _check_groups(protocol: Protocol, document: Document) -> None:
+def _check_groups(protocol: Protocol) -> None:
     tested = dict.fromkeys(section.dataset for section in protocol.finetune)
     for name in protocol.groups:
         if name not in tested:
-            where = document.where(("groups", name))
+            where = protocol.where(("groups", name))
             raise BenchError(f"{where}: {unknown('data set of this protocol', name, tested)}")
 
 
@@ -200,7 +197,7 @@ def _variants(protocol: Protocol, name: str, row: Row) -> list[str]:
     return variants + [labelled(n, "last") for n in (name, *variants) if last]
 
 
-def _data_sets(value: Any, keys: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:
+def _data_sets(value: Any, keys: Keys = ()) -> dict[tuple[str, ...], str]:
     """Return every data set that is named anywhere, by where it stands; ``where`` is of cases."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     names: dict[tuple[str, ...], str] = {}
@@ -213,9 +210,9 @@ def _data_sets(value: Any, keys: tuple[str, ...] = ()) -> dict[tuple[str, ...], 
     return names
 
 
-def _check_file_names(protocol: Protocol, document: Document) -> None:
+def _check_file_names(protocol: Protocol) -> None:
     """Refuse names that would lead out of the folders in which files are named after them."""
-    names = {("name",): protocol.name, **_data_sets(document.value)}
+    names = {("name",): protocol.name, **_data_sets(protocol.stated.value)}
     names |= {
         ("finetune", str(i), "name"): t.name for i, t in enumerate(protocol.finetune) if t.name
     }
@@ -224,112 +221,112 @@ def _check_file_names(protocol: Protocol, document: Document) -> None:
         plain = name and name[0] not in ".-" and not {*"/\\"} & {*name} and name == printable(name)
         if not plain or len(name.encode()) > LONGEST:
             raise BenchError(
-                f"{document.where(keys)}: {name[:80]!r} becomes the name of a file or folder; use "
+                f"{protocol.where(keys)}: {name[:80]!r} becomes the name of a file or folder; use "
                 f"letters, digits, '_', '-' and '.', at most {LONGEST}"
             )
 
 
-def _check_row(protocol: Protocol, name: str, row: Row, document: Document) -> None:
+def _check_row(protocol: Protocol, name: str, row: Row) -> None:
     keys = ("rows", name)
     methods = registry.names("method")
-    if row.method not in methods and not document.drawn:
-        where = document.where((*keys, "method"))
+    if row.method not in methods and not protocol.stated.drawn:
+        where = protocol.where((*keys, "method"))
         raise BenchError(f"{where}: {unknown('method', row.method, methods)}")
     if row.network not in protocol.networks:
-        where = document.where((*keys, "network"))
+        where = protocol.where((*keys, "network"))
         raise BenchError(f"{where}: {unknown('entry of networks', row.network, protocol.networks)}")
     if row.init and (row.at is not None or row.pretrain or not method_pretrains(row)):
         raise BenchError(
-            f"{document.where((*keys, 'init'))}: the weights come from this file; name the method that made "
+            f"{protocol.where((*keys, 'init'))}: the weights come from this file; name the method that made "
             "them, and leave 'pretrain' and 'at' out"
         )
     if row.at is not None and not method_pretrains(row):
-        where = document.where((*keys, "at"))
+        where = protocol.where((*keys, "at"))
         raise BenchError(
             f"{where}: method {row.method!r} is not pretrained and has no snapshots; leave it out"
         )
     if pretrains(protocol, row):
-        _check_pretraining(protocol, name, row, document)
-    _check_tuning(protocol, name, row, document)
+        _check_pretraining(protocol, name, row)
+    _check_tuning(protocol, name, row)
 
 
-def _check_pretraining(protocol: Protocol, name: str, row: Row, document: Document) -> None:
+def _check_pretraining(protocol: Protocol, name: str, row: Row) -> None:
     if row.ceiling:
-        ceilings.check(protocol, name, row, document)
+        ceilings.check(protocol, name, row)
         return
     if row.dose != 1:
         raise BenchError(
-            f"{document.where(('rows', name, 'dose'))}: only a row with 'ceiling: true' has this key; leave it out"
+            f"{protocol.where(('rows', name, 'dose'))}: only a row with 'ceiling: true' has this key; leave it out"
         )
     if protocol.pretrain is None:
         raise BenchError(
-            f"{document.where(('rows', name))}: needs a 'pretrain' section, or 'init: FILE'"
+            f"{protocol.where(('rows', name))}: needs a 'pretrain' section, or 'init: FILE'"
         )
     for i in protocol.sections_of(row):
-        section = pretrain_of(protocol, row, i, document, name)
+        section = pretrain_of(protocol, row, i)
         keys = pretrain_keys(protocol, name, row, i)
-        _has_budget(section, document, keys)
-        _has_mixture(section, document, keys)
+        _has_budget(protocol, section, keys)
+        _has_mixture(protocol, section, keys)
         if section.network and section.network not in protocol.networks:
             text = unknown("entry of networks", section.network, protocol.networks)
-            raise BenchError(f"{document.where((*keys, 'network'))}: {text}")
+            raise BenchError(f"{protocol.where((*keys, 'network'))}: {text}")
 
 
-def _check_tuning(protocol: Protocol, name: str, row: Row, document: Document) -> None:
+def _check_tuning(protocol: Protocol, name: str, row: Row) -> None:
     for key in SHARED:
         if key in row.finetune:
-            where = document.where(("rows", name, "finetune", key))
+            where = protocol.where(("rows", name, "finetune", key))
             raise BenchError(
                 f"{where}: a row cannot change this; set it in the 'finetune' section, for all rows"
             )
     for i in protocol.sections_of(row):
-        tuned = finetune_of(protocol, i, row, document, name)
-        keys: tuple[str, ...] = ("rows", name, "finetune") if row.finetune else ("finetune", str(i))
-        _check_section(tuned, protocol.scale, document, keys)
+        tuned = finetune_of(protocol, i, row)
+        keys: Keys = ("rows", name, "finetune") if row.finetune else ("finetune", str(i))
+        _check_section(protocol, tuned, keys)
         net = tuned_net(protocol, row, tuned)
         if "z" in tuned.inference.mirror and net.crop[2] == 1:
-            where = document.where((*keys, "inference", "mirror"))
+            where = protocol.where((*keys, "inference", "mirror"))
             raise BenchError(f"{where}: windows of one slice have no z to flip; use x and y")
 
 
-def _check_section_names(protocol: Protocol, document: Document) -> None:
+def _check_section_names(protocol: Protocol) -> None:
     for i, name in enumerate(protocol.sections):
         if name in protocol.sections[:i]:
-            where = document.where(("finetune", str(i), "name"))
+            where = protocol.where(("finetune", str(i), "name"))
             raise BenchError(
                 f"{where}: two sections are called {name!r}; give each a 'name' of its own"
             )
 
 
-def _check_section(target: Finetune, scale: str, document: Document, keys: tuple[str, ...]) -> None:
+def _check_section(protocol: Protocol, target: Finetune, keys: Keys) -> None:
     if target.evaluation != "probe" or target.steps is not None or target.epochs is not None:
-        _has_budget(target, document, keys)
-    if target.select == "best_test" and scale != "paper":
+        _has_budget(protocol, target, keys)
+    if target.select == "best_test" and protocol.scale != "paper":
         raise BenchError(
-            f"{document.where((*keys, 'select'))}: best_test exists for the 'paper' scale only; "
+            f"{protocol.where((*keys, 'select'))}: best_test exists for the 'paper' scale only; "
             "use last or best_val"
         )
 
 
-def _has_budget(section: Any, document: Document, keys: tuple[str, ...]) -> None:
+def _has_budget(protocol: Protocol, section: Any, keys: Keys) -> None:
     if (section.steps is None) == (section.epochs is None):
         problem = "both are given" if section.steps is not None else "none is given"
         raise BenchError(
-            f"{document.where(keys)}: set the budget once, as 'steps' or as 'epochs'; here {problem}"
+            f"{protocol.where(keys)}: set the budget once, as 'steps' or as 'epochs'; here {problem}"
         )
 
 
-def _has_mixture(section: Pretrain, document: Document, keys: tuple[str, ...]) -> None:
+def _has_mixture(protocol: Protocol, section: Pretrain, keys: Keys) -> None:
     try:
         mixture.parts(section)
     except BenchError as error:
-        raise BenchError(f"{document.where((*keys, 'mixture'))}: {error}") from None
+        raise BenchError(f"{protocol.where((*keys, 'mixture'))}: {error}") from None
 
 
-def _has_baseline(protocol: Protocol, document: Document) -> None:
+def _has_baseline(protocol: Protocol) -> None:
     for index, section in enumerate(protocol.sections):
         for name, row in protocol.rows_in(index).items():
-            near, where = baseline_of(protocol, index, row), document.where(("rows", name))
+            near, where = baseline_of(protocol, index, row), protocol.where(("rows", name))
             if near is None:
                 on = f" in section {section!r}" if len(protocol.sections) > 1 else ""
                 raise BenchError(
@@ -357,7 +354,7 @@ class Reader:
     section: Pretrain | None = None
 
 
-def crops_check(protocol: Protocol, document: Document) -> None:
+def crops_check(protocol: Protocol) -> None:
     """Look at every crop that a network is to read.
 
     Raises:
@@ -369,7 +366,7 @@ def crops_check(protocol: Protocol, document: Document) -> None:
         by_net.setdefault(reader.net, []).append(reader)
     faults = list[str]()
     for net, readers in by_net.items():
-        where = document.where(readers[0].keys)
+        where = protocol.where(readers[0].keys)
         try:
             catalog.preset(net.network, net.preset)
         except BenchError as error:

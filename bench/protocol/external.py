@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from bench.data.split import EXTERNAL
 from bench.dataset import Dataset
@@ -12,33 +13,23 @@ from bench.protocol.sections import External, Finetune, Named, TestedOn
 
 def sections(stated: tuple[Finetune, ...], names: tuple[str, ...]) -> tuple[Finetune, ...]:
     """Return the stated sections, and after them one for each data set of their ``test_on``."""
-    return (
-        *stated,
-        *(
-            _section(section, External(index, tested.labels, tested.recipe), tested, names[index])
-            for index, section in enumerate(stated)
-            for tested in section.test_on
-        ),
-    )
+    added = []
+    for index, section in enumerate(stated):
+        for tested in section.test_on:
+            external = External(index, tested.labels, tested.recipe)
+            name, split = f"{names[index]} on {tested.dataset}", tested.split or EXTERNAL
+            added.append(_tested_as(section, tested, external=external, name=name, split=split))
+    return (*stated, *added)
 
 
-def _section(section: Finetune, external: External, tested: TestedOn, name: str) -> Finetune:
-    return replace(
-        tested_as(section, external),
-        dataset=tested.dataset,
-        split=tested.split or EXTERNAL,
-        name=f"{name} on {tested.dataset}",
-        title=tested.title,
-        where=tested.where,
-        exclude=tested.exclude,
-    )
-
-
-def tested_as(section: Finetune, external: External) -> Finetune:
-    """Return how a section is trained, without what concerns its own data set alone."""
+def _tested_as(section: Finetune, other: TestedOn | Finetune, **stated: Any) -> Finetune:
+    """Return how a section is trained, with what concerns its own data set alone as for another one."""
     return replace(
         section,
-        external=external,
+        dataset=other.dataset,
+        title=other.title,
+        where=other.where,
+        exclude=other.exclude,
         test_on=(),
         track=None,
         anchor=None,
@@ -46,6 +37,7 @@ def tested_as(section: Finetune, external: External) -> Finetune:
         submit={},
         regions={},
         folds=None,
+        **stated,
     )
 
 
@@ -56,16 +48,8 @@ def overridden(tuned: Finetune, section: Finetune) -> Finetune:
         tuned: the section that is trained, with the row's overrides.
         section: the one of the other data set.
     """
-    assert section.external is not None
-    return replace(
-        tested_as(tuned, section.external),
-        dataset=section.dataset,
-        split=section.split,
-        name=section.name,
-        title=section.title,
-        where=section.where,
-        exclude=section.exclude,
-    )
+    stated = {key: getattr(section, key) for key in ("external", "name", "split")}
+    return _tested_as(tuned, section, **stated)
 
 
 def relabelled(tested: Dataset, trained: Dataset, labels: Named) -> dict[int, int]:

@@ -30,6 +30,7 @@ from bench.ranges import Range
 from bench.typed import plain
 
 T = TypeVar("T")
+Section = TypeVar("Section", Pretrain, Finetune)
 # random: a pretrained row from fresh weights; shuffled: its weights permuted within each tensor; long: the
 # scratch row with more samples, those of the longest pretraining of its network; ceiling: pretrained with the
 # labels of all training scans; doses: weights between fresh ones and the ceiling's; intensity: a probe of a
@@ -175,10 +176,18 @@ class Protocol:
         try:
             yield
         except Misstated as error:
-            document = self.document or Document(Path(f"protocol {self.name!r}"), {})
             stated = [(*keys, *error.key.split(".")) for keys in places or [()]]
-            keys = next((keys for keys in stated if keys in document.lines), stated[-1])
-            raise BenchError(f"{document.where(keys)}: {error}") from None
+            keys = next((keys for keys in stated if keys in self.stated.lines), stated[-1])
+            raise BenchError(f"{self.where(keys)}: {error}") from None
+
+    @cached_property
+    def stated(self) -> Document:
+        """Return its file, which one that is made in memory has not."""
+        return self.document or Document(Path(f"protocol {self.name!r}"), {})
+
+    def where(self, keys: tuple[str, ...]) -> str:
+        """Return where it is stated what stands under ``keys``, as ``Document.where`` does."""
+        return self.stated.where(keys)
 
     @cached_property
     def resolved(self) -> dict[Any, Any]:
@@ -236,8 +245,8 @@ def is_control(protocol: Protocol, name: str) -> bool:
 
 
 def method_pretrains(row: Row) -> bool:
-    """Tell whether a row's method pretrains at all; read from its file: a report must not import torch."""
-    return bool(registry.declared("method", row.method, "pretrains", True))
+    """Tell whether a row's method pretrains at all."""
+    return registry.pretrains(row.method)
 
 
 def from_scratch(row: Row) -> bool:
@@ -278,39 +287,29 @@ def controls_of(protocol: Protocol, row: Row, index: int) -> list[Control]:
     return [control for control in protocol.controls if fits.get(control)]
 
 
-def pretrain_of(
-    protocol: Protocol, row: Row, index: int, where: Document | None = None, name: str = ""
-) -> Pretrain:
+def pretrain_of(protocol: Protocol, row: Row, index: int) -> Pretrain:
     """Return the pretraining behind one fine-tuning section: that section's overrides, then one row's."""
     index = protocol.trained_in(index)
     if row.ceiling:
-        return once(
-            protocol,
-            "pretrain",
-            index,
-            row,
-            lambda: _with_labels(protocol, index, row, where, name),
-        )
+        return once(protocol, "pretrain", index, row, lambda: _with_labels(protocol, index, row))
     if protocol.pretrain is None:
         raise BenchError(f"protocol {protocol.name!r} has no 'pretrain' section")
     shared, section_own = protocol.pretrain, protocol.finetune[index].pretrain
 
     def build() -> Pretrain:
-        section = _overridden(shared, section_own, where, ("finetune", str(index), "pretrain"))
-        return _overridden(section, row.pretrain, where, ("rows", name, "pretrain"))
+        keys = ("finetune", str(index), "pretrain")
+        return _of_row(protocol, row, _overridden(protocol, shared, section_own, keys))
 
     return once(protocol, "pretrain", index, row, build)
 
 
-def _with_labels(
-    protocol: Protocol, index: int, row: Row, where: Document | None, name: str
-) -> Pretrain:
+def _with_labels(protocol: Protocol, index: int, row: Row) -> Pretrain:
     """Return the pretraining of a positive control: a section's recipe on all its training scans."""
     tuned = finetune_of(protocol, index, row)
     shared = {key: getattr(tuned, key) for key in OF_BOTH}
     mix = Mix(tuned.dataset, where=tuned.where, exclude=tuned.exclude)
     section = Pretrain(datasets=(mix,), seeds=_ceilings(protocol, tuned), **shared)
-    return _overridden(section, row.pretrain, where, ("rows", name, "pretrain"))
+    return _of_row(protocol, row, section)
 
 
 def _ceilings(protocol: Protocol, tuned: Finetune) -> tuple[int, ...] | Literal["paired"]:
@@ -337,17 +336,13 @@ def _cropped(net: Net, crop: tuple[int, int, int] | None) -> Net:
     return net if crop is None else replace(net, crop=crop)
 
 
-def finetune_of(
-    protocol: Protocol, index: int, row: Row, where: Document | None = None, name: str = ""
-) -> Finetune:
+def finetune_of(protocol: Protocol, index: int, row: Row) -> Finetune:
     """Return one fine-tuning section with one row's overrides laid over it."""
-    section, keys = protocol.finetune[index], ("rows", name, "finetune")
+    section = protocol.finetune[index]
     if section.external is not None:
-        trained = finetune_of(protocol, section.external.section, row, where, name)
+        trained = finetune_of(protocol, section.external.section, row)
         return once(protocol, "finetune", index, row, lambda: external.overridden(trained, section))
-    return once(
-        protocol, "finetune", index, row, lambda: _overridden(section, row.finetune, where, keys)
-    )
+    return once(protocol, "finetune", index, row, lambda: _of_row(protocol, row, section))
 
 
 def recipes_of(
@@ -358,7 +353,7 @@ def recipes_of(
         return [({}, section)]
     alone, keys = replace(section, tune=None), ("finetune", str(index), "tune", "over")
     return [
-        (settings, _overridden(alone, _nested(settings), protocol.document, keys))
+        (settings, _overridden(protocol, alone, _nested(settings), keys))
         for settings in section.tune.grid
     ]
 
@@ -384,11 +379,18 @@ def once(protocol: Protocol, what: str, index: int, row: Row, make: Callable[[],
     return result
 
 
+def _of_row(protocol: Protocol, row: Row, section: Section) -> Section:
+    """Return a section with a row's overrides laid over it."""
+    key = "pretrain" if isinstance(section, Pretrain) else "finetune"
+    name = next((name for name, other in protocol.rows.items() if other is row), "")
+    return _overridden(protocol, section, getattr(row, key), ("rows", name, key))
+
+
 def _overridden(
-    section: T, over: dict[str, Any], where: Document | None, keys: tuple[str, ...]
-) -> T:
+    protocol: Protocol, section: Section, over: dict[str, Any], keys: tuple[str, ...]
+) -> Section:
     if not over:
         return section
-    document = where or Document(Path("protocol"), {})
+    document = protocol.document or Document(Path("protocol"), {})
     stated = one_of_each(over, isinstance(section, Pretrain))
     return document.build(type(section), overlay(plain(section), stated), keys)

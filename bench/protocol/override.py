@@ -307,10 +307,8 @@ class Override:
     def _has_parameter(self, row: dict[str, Any]) -> bool:
         """Tell whether a row is pretrained here by a method that has the parameter."""
         name = str(row.get("method"))
-        declared = name in registry.names("method") and registry.declared(
-            "method", name, "pretrains", True
-        )
-        if self.keys[1] != "params" or not declared or row.get("init"):
+        pretrains = name in registry.names("method") and registry.pretrains(name)
+        if self.keys[1] != "params" or not pretrains or row.get("init"):
             return False
         inner: Any = plain(registry.load("method", name).make_params({}))
         for number, key in enumerate(self.keys[2:], 2):

@@ -51,7 +51,7 @@ def _several(row: Any) -> bool:
 def _rows(name: str, row: dict[str, Any], document: Document) -> dict[str, Any]:
     """Return the rows that one row means, by name."""
     steps, where = row["at"], document.where(("rows", name, "at"))
-    if row.get("method") in registry.names("method") and not _pretrains(row["method"]):
+    if row.get("method") in registry.names("method") and not registry.pretrains(row["method"]):
         raise BenchError(
             f"{where}: method {row['method']!r} is not pretrained and has no snapshots; leave it out"
         )
@@ -81,10 +81,6 @@ def _rows(name: str, row: dict[str, Any], document: Document) -> dict[str, Any]:
         }
         for step in steps
     }
-
-
-def _pretrains(method: str) -> bool:
-    return bool(registry.declared("method", method, "pretrains", True))
 
 
 def _title(method: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from bench.document import Document
 from bench.errors import BenchError, unknown
 from bench.ranges import Range
 from bench.typed import percents
@@ -85,7 +84,7 @@ class Layout:
     views: tuple[View, ...] = ()  # several tables and figures, in the order of print
 
 
-def check(protocol: Any, document: Document) -> None:
+def check(protocol: Any) -> None:
     """Refuse views that name what the protocol lacks, or that cannot be laid out.
 
     Raises:
@@ -94,56 +93,54 @@ def check(protocol: Any, document: Document) -> None:
     rows = (*protocol.rows, *protocol.published_only)
     if protocol.layout.metric and protocol.metrics:
         _check_names(
-            "metric", (protocol.layout.metric,), protocol.metrics, document, ("layout", "metric")
+            protocol, "metric", (protocol.layout.metric,), protocol.metrics, ("layout", "metric")
         )
     for heading, named in protocol.layout.groups.items():
-        _check_names("row", named, rows, document, ("layout", "groups", heading))
+        _check_names(protocol, "row", named, rows, ("layout", "groups", heading))
     for name, row in protocol.rows.items():
         _check_names(
-            "section", row.sections, protocol.sections, document, ("rows", name, "sections")
+            protocol, "section", row.sections, protocol.sections, ("rows", name, "sections")
         )
     if twice := protocol.rows.keys() & protocol.published_only.keys():
-        where = document.where(("published_only", min(twice)))
+        where = protocol.where(("published_only", min(twice)))
         raise BenchError(
             f"{where}: {min(twice)!r} is already the name of a row; give one of the two another name"
         )
     for number, view in enumerate(protocol.layout.views):
         keys = ("layout", "views", str(number))
-        _check_view(view, protocol, rows, document, keys)
+        _check_view(view, protocol, rows, keys)
 
 
-def _check_view(
-    view: View, protocol: Any, rows: tuple[str, ...], document: Document, keys: tuple[str, ...]
-) -> None:
-    _check_names("row", view.rows, rows, document, (*keys, "rows"))
-    _check_names("section", view.sections, protocol.sections, document, (*keys, "sections"))
+def _check_view(view: View, protocol: Any, rows: tuple[str, ...], keys: tuple[str, ...]) -> None:
+    _check_names(protocol, "row", view.rows, rows, (*keys, "rows"))
+    _check_names(protocol, "section", view.sections, protocol.sections, (*keys, "sections"))
     if view.metrics and protocol.metrics:
-        _check_names("metric", view.metrics, protocol.metrics, document, (*keys, "metrics"))
+        _check_names(protocol, "metric", view.metrics, protocol.metrics, (*keys, "metrics"))
     if view.gain and view.gain != "baseline":
-        _check_names("row", (view.gain,), rows, document, (*keys, "gain"))
+        _check_names(protocol, "row", (view.gain,), rows, (*keys, "gain"))
     axes = (*view.lines, *view.columns)
     if len({*axes}) < len(axes):
-        raise BenchError(f"{document.where(keys)}: name each axis once, got {', '.join(axes)}")
+        raise BenchError(f"{protocol.where(keys)}: name each axis once, got {', '.join(axes)}")
     if view.draw == "table" and ("row" not in axes or not view.columns):
-        where = document.where(keys)
+        where = protocol.where(keys)
         raise BenchError(
             f"{where}: the table lacks columns, or 'row' among its lines or columns; add what is missing"
         )
     if view.draw == "table" and "row" not in view.lines and (view.facts or view.checks):
         key = "facts" if view.facts else "checks"
         raise BenchError(
-            f"{document.where((*keys, key))}: these keys are columns already; put 'row' among the lines"
+            f"{protocol.where((*keys, key))}: these keys are columns already; put 'row' among the lines"
         )
     if refused := _undrawn(view):
-        raise BenchError(f"{document.where((*keys, 'columns'))}: {refused}")
+        raise BenchError(f"{protocol.where((*keys, 'columns'))}: {refused}")
     if view.draw == "mixture" and protocol.pretrain is None:
-        where = document.where((*keys, "draw"))
+        where = protocol.where((*keys, "draw"))
         raise BenchError(
             f"{where}: the protocol has no pretraining; write 'pretrain: {{mixture: NAME}}' "
             "('bench list mixtures'), or remove this view"
         )
     if view.draw == "embeddings" and protocol.embeddings is None:
-        where = document.where((*keys, "draw"))
+        where = protocol.where((*keys, "draw"))
         raise BenchError(f"{where}: no embeddings are made; write 'embeddings', or leave it out")
 
 
@@ -162,8 +159,8 @@ def _undrawn(view: View) -> str:
 
 
 def _check_names(
-    kind: str, named: tuple[str, ...], names: Any, document: Document, keys: tuple[str, ...]
+    protocol: Any, kind: str, named: tuple[str, ...], names: Any, keys: tuple[str, ...]
 ) -> None:
     for name in named:
         if name not in names:
-            raise BenchError(f"{document.where(keys)}: {unknown(kind, name, tuple(names))}")
+            raise BenchError(f"{protocol.where(keys)}: {unknown(kind, name, tuple(names))}")

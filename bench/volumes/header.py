@@ -25,9 +25,8 @@ from bench.volumes.once import ChangedError
 MAX_BYTES = 4 << 30  # stored voxels of one file; a 512 x 512 x 2000 int32 CT is half of it
 MIN_STEP = 0.01  # mm; below it a header that states no unit may be in metres
 MAX_STEP = 100.0  # mm; above it the unit is not the one stated, or the header is damaged
-TOLERANCE = (
-    0.25  # of a voxel, along any axis: how far a corner of one grid lies apart in two affines
-)
+# of a voxel, along any axis: how far a corner of one grid lies apart in two affines
+TOLERANCE = 0.25
 MAX_OFFSET = 16 << 20  # header and its extensions
 LONGEST = 500  # characters of a detail; a damaged header may hold a field of any length
 DEFLATE_RATIO = 1032  # deflate cannot expand more than this (zlib's own technical notes)
@@ -107,9 +106,8 @@ class Stored:
     slope: float = 1.0
     inter: float = 0.0
     data: Path | None = None  # the file of the voxels, where it is not ``path``
-    indices: bool = (
-        False  # of a picture with a palette: what is read are the indices, not their colours
-    )
+    # of a picture with a palette: what is read are the indices, not their colours
+    indices: bool = False
     wbits: int = 31  # how zlib is to read the compressed stream; 31 is gzip
 
     @property

@@ -251,9 +251,8 @@ def _other_sizes(sform: np.ndarray, qform: np.ndarray, long: Sequence[bool]) -> 
 def _qform(path: Path, header: Any, lone: bool) -> np.ndarray | None:
     """Return the qform, its quaternion scaled to length 1 where it was rounded above it."""
     names = ("quatern_b", "quatern_c", "quatern_d")
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # a NaN is refused later, with the file's name
+    # a NaN is refused later, with the file's name
+    with np.errstate(over="ignore", invalid="ignore"):
         length = float(np.sqrt(sum(np.float64(header[name]) ** 2 for name in names)))
         if 1 < length <= LONGEST_QUATERNION:
             for name in names:

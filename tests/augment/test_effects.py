@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from bench.augment import values
 from bench.augment.draw import around_one
-from bench.augment.effects import intensities
+from bench.augment.views import intensities
 from bench.protocol import Augment
 
 ALL = {

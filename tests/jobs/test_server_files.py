@@ -13,9 +13,9 @@ from bench.dataset import Case
 from bench.errors import BenchError
 from bench.export import export
 from bench.jobs import submission
+from bench.jobs.submission import nifti_like
 from bench.volumes.header import VolumeError
 from bench.volumes.reading import read_label, read_volume, turned_back
-from bench.volumes.writing import nifti_like
 
 SHAPE = (5, 4, 3)  # stored
 AFFINES = {  # of the stored axes

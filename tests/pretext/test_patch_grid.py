@@ -6,7 +6,7 @@ import pytest
 import torch
 from seeded import generator
 
-from bench.pretext.patch_grid import cut_patches, stride_of, window_of
+from bench.pretext.predictive import cut_patches, stride_of, window_of
 
 CORNERS = torch.tensor(list(product((0, 4, 8), (0, 3), (0,))))
 PATCH, WINDOW = (8, 6, 2), (16, 9, 2)

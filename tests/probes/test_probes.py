@@ -37,11 +37,10 @@ def test_a_penalty_is_chosen_on_validation_samples_else_on_groups_left_out():
     seen, out, group = (x[:60], y[:60]), (x[60:], y[60:]), np.arange(60) % 3
 
     def errors(judged, group):
-        probed = SimpleNamespace(
-            probe=Probe(kind="logistic"), classes=2, read_by=lambda linear: None
-        )
-        context = SimpleNamespace(facts={})
-        probe._fit_samples(context, seen, group, judged, probed)
+        kind, context = Probe(kind="logistic"), SimpleNamespace(facts={})
+        probed = SimpleNamespace(probe=kind, classes=2, read_by=lambda linear: None)
+        training = SimpleNamespace(_context=context, _probed=probed)
+        probe._Training._fit_samples(training, seen, group, judged)
         return context.facts["probe"]["errors"], context.facts["probe"]["strength"]
 
     def by_hand(fit, out, strength):

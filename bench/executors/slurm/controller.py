@@ -326,9 +326,8 @@ def drop_lost(run: Controller) -> None:
             task.missing = None
             continue
         task.missing = now if task.missing is None else task.missing
-        if (
-            now - task.missing >= run.grace and job not in heard
-        ):  # of what it refused, the need decides
+        # of what it refused, the need decides
+        if now - task.missing >= run.grace and job not in heard:
             lost.setdefault(task, []).append(job)
     states = squeue.states({task.id: task.name for task in lost})
     for task, jobs in lost.items():

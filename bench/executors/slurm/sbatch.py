@@ -247,9 +247,8 @@ def earlier(folder: Path) -> list[Task]:
     """Return every task that runs under ``folder`` have submitted, or were about to."""
     tasks = []
     for path in sorted(folder.glob("*/submitted.json")):
-        if (
-            path.parent.is_symlink()
-        ):  # bench makes a run's folder, and makes and removes files in it
+        # bench makes a run's folder, and makes and removes files in it
+        if path.parent.is_symlink():
             continue
         for array in (read_json(path) or {"arrays": []})["arrays"]:
             packs = enumerate(array["packs"])

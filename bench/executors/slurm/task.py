@@ -135,7 +135,7 @@ class _Pack:
                 lost += 1
                 if lost > LOST:
                     return Outcome(job, "failed", str(error))
-                self._sleep(LOOK_AGAIN)
+                self._sleep()
                 continue
             absent = [] if needs is None else lacking(store, needs, options.after)
             if not absent:
@@ -147,11 +147,11 @@ class _Pack:
                     return outcome
             elif any(map(self._failed, absent)) or not any(map(store.owner, absent)):
                 return Outcome(job, "refused", f"needs job {absent[0]}, which is not done")
-            self._sleep(LOOK_AGAIN)
+            self._sleep()
         return Outcome(job, "stopped")
 
-    def _sleep(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
+    def _sleep(self) -> None:
+        until = time.monotonic() + LOOK_AGAIN
         while time.monotonic() < until and not self.request.stop:
             time.sleep(0.2)
 

@@ -12,7 +12,6 @@ from bench.job import Job
 from bench.jobs import prediction
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.kind import START, Kind, PlanContext
-from bench.jobs.prepare.spec import PrepareSpec
 from bench.protocol.sections import Windows
 from bench.typed import sparse
 
@@ -57,11 +56,8 @@ class EvaluateSpec(Kind):
 
     def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """By the windows over each case, and its voxels."""
-        cases, inference = plan.sizes.get(job.id), self.inference
+        cases = plan.sizes.get(job.id)
         if not cases:
             return None
-        tuned, prepared = (plan.jobs[need] for need in job.needs)
-        net = tuned.spec_as(FinetuneSpec).network
-        sides = prepared.spec_as(PrepareSpec).sides(prepared, plan)
-        each = prediction.seconds(net, inference, sides, self.data.task, plan.speed(job))
-        return START + cases * each
+        net = plan.jobs[job.needs[0]].spec_as(FinetuneSpec).network
+        return START + cases * prediction.seconds(job, plan, 1, net, self.data.task, self.inference)

@@ -32,9 +32,8 @@ from bench.typed import canonical
 
 GROUPS = 20  # of patients, each left out once; where there are more patients, some share a group
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # of logistic regression
-ROOM = (
-    1 << 28
-)  # bytes of products of cases that a worker keeps of the last encoder; of maps as many
+# bytes of products of cases that a worker keeps of the last encoder; of maps as many
+ROOM = 1 << 28
 ENCODER = "encoder."  # begins the names of its tensors beside those of the probe
 
 
@@ -106,115 +105,12 @@ def fit(context: Context[FinetuneSpec], network: Model | None) -> dict[str, Tens
     features = source.features
     probed = Probed(features.size, spec.network.out_channels, spec.finetune.probe).to(device.device)
     encoder = {} if network is None else dict(network.encoder.state_dict())
-    training = _Training(context, source)
+    training = _Training(context, source, probed)
     groups = training.groups("train")
     context.log(f"{sum(map(len, groups))} labelled cases, {features.size} features")
     with device.autocast(), torch.no_grad():
-        if spec.data.task == MAPS:
-            _fit_voxels(context, training, groups, probed)
-        else:
-            _fit_cases(context, training, groups, probed)
+        (training.fit_voxels if spec.data.task == MAPS else training.fit_cases)(groups)
     return dict(probed.state_dict()) | {ENCODER + name: value for name, value in encoder.items()}
-
-
-def _fit_voxels(
-    context: Context[FinetuneSpec],
-    training: _Training,
-    groups: Sequence[Sequence[str]],
-    probed: Probed,
-) -> None:
-    settings, judges = context.spec.finetune.probe, training.judges()
-    weights = _of_classes(context, training.labels.counts(list(chain(*groups))))
-    if settings.kind != "ridge":
-        drawn = [training.spread(cases, settings.samples // len(groups)) for cases in groups]
-        features, labels = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-        group = np.repeat(np.arange(len(drawn)), [len(labels) for _, labels in drawn])
-        judged = training.spread(judges, settings.samples) if judges else None
-        _fit_samples(context, (features, labels), group, judged, probed)
-        return
-    sums = []
-    for number, cases in enumerate(groups, 1):
-        sums.append(Sums.of_classes(training.products(cases), weights))
-        context.progress(number, len(groups))
-        context.check()
-    validation = Sums.of_classes(training.products(judges), weights) if judges else None
-    _read_by_ridge(context, sums, validation, probed)
-
-
-def _fit_cases(
-    context: Context[FinetuneSpec],
-    training: _Training,
-    groups: Sequence[Sequence[str]],
-    probed: Probed,
-) -> None:
-    """Fit to one vector of each case, and its class or its number."""
-    settings, value = context.spec.finetune.probe, context.spec.data.value
-    judges = training.judges()
-    read = [training.cases(cases, probed.classes) for cases in groups]
-    group = np.repeat(np.arange(len(read)), [len(true) for _, true in read])
-    features, true = (torch.cat(parts) for parts in zip(*read, strict=True))
-    weights = np.ones(1)
-    if value is None:
-        counts = np.bincount(true.cpu().numpy().astype(int), minlength=probed.classes)
-        weights = _of_classes(context, counts)
-    if settings.kind != "ridge":
-        every = neighbours.spread(len(features), settings.samples)
-        judged = training.cases(judges, probed.classes) if judges else None
-        _fit_samples(context, (features[every], true[every]), group[every], judged, probed)
-        return
-
-    def sums(x: Tensor, y: Tensor) -> Sums:
-        numbers = y.double().cpu().numpy()
-        classes = numbers.astype(int) if value is None else np.zeros(len(numbers), int)
-        targets = np.eye(probed.classes)[classes] if value is None else numbers[:, None]
-        return Sums.of(x.double().cpu().numpy(), targets, weights[classes])
-
-    validation = sums(*training.cases(judges, probed.classes)) if judges else None
-    _read_by_ridge(context, [sums(*part) for part in read], validation, probed)
-
-
-def _of_classes(context: Context[FinetuneSpec], counts: np.ndarray) -> np.ndarray:
-    """Return the weight of a sample of each class; refuse one class alone."""
-    weights = balanced(counts)
-    if np.count_nonzero(weights) < 2:
-        raise BenchError(
-            f"{context.spec.data.dataset}: a probe needs two classes, and all labelled cases are of one "
-            "class; use more labelled cases, or another split"
-        )
-    return weights
-
-
-def _read_by_ridge(
-    context: Context[FinetuneSpec], sums: Sequence[Sums], validation: Sums | None, probed: Probed
-) -> None:
-    choice = fitted(sums, validation=validation)
-    probed.read_by(choice.linear)
-    context.facts["probe"] = {"strength": choice.strength, "errors": list(choice.errors)}
-
-
-def _fit_samples(
-    context: Context[FinetuneSpec],
-    samples: Samples,
-    group: np.ndarray,
-    judged: Samples | None,
-    probed: Probed,
-) -> None:
-    """Let samples vote, or fit a logistic regression; its strength is chosen on ``judged``, else on groups left out."""
-    features, labels = samples
-    if probed.probe.kind == "knn":
-        probed.remember(features.float(), labels)
-        return
-    x, y = _in_numpy(samples)
-    if judged is None:
-        errors = [_left_out(x, y, group, probed.classes, strength) for strength in PENALTIES]
-    else:
-        out = _in_numpy(judged)
-        errors = [_entropy((x, y), out, probed.classes, strength) for strength in PENALTIES]
-    at = int(np.argmin(errors)) if any(errors) else len(PENALTIES) // 2  # one group alone
-    strength = PENALTIES[at]
-    weights = balanced(np.bincount(y, minlength=probed.classes))[y]
-    probed.read_by(logistic.fitted(x, y, weights, probed.classes, strength))
-    context.facts["probe"] = {"strength": strength, "errors": errors}
 
 
 def _left_out(
@@ -249,14 +145,96 @@ def _in_numpy(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Training:
-    """Features and labels of a task's labelled cases."""
+    """Fits a probe to features and labels of a task's labelled cases."""
 
-    def __init__(self, context: Context[FinetuneSpec], source: Source) -> None:
+    def __init__(self, context: Context[FinetuneSpec], source: Source, probed: Probed) -> None:
         spec = context.spec
-        self._spec, self._prepared, self._source = spec, source.prepared, source
-        classes = spec.network.out_channels or 1
-        self.labels = Labels(source.prepared, source.features, classes, spec.data.ignore)
-        self._root = context.run.roots.get(context.spec.data.dataset)
+        self._context, self._spec, self._probed = context, spec, probed
+        self._prepared, self._source = source.prepared, source
+        self.labels = Labels(source.prepared, source.features, probed.classes, spec.data.ignore)
+        self._root = context.run.roots.get(spec.data.dataset)
+
+    def fit_voxels(self, groups: Sequence[Sequence[str]]) -> None:
+        """Fit to the labelled voxels of groups of cases."""
+        settings, judges = self._spec.finetune.probe, self.judges()
+        weights = self._class_weights(self.labels.counts(list(chain(*groups))))
+        if settings.kind != "ridge":
+            drawn = [self.spread(cases, settings.samples // len(groups)) for cases in groups]
+            features, labels = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+            group = np.repeat(np.arange(len(drawn)), [len(labels) for _, labels in drawn])
+            judged = self.spread(judges, settings.samples) if judges else None
+            self._fit_samples((features, labels), group, judged)
+            return
+        sums = []
+        for number, cases in enumerate(groups, 1):
+            sums.append(Sums.of_classes(self.products(cases), weights))
+            self._context.progress(number, len(groups))
+            self._context.check()
+        validation = Sums.of_classes(self.products(judges), weights) if judges else None
+        self._fit_ridge(sums, validation)
+
+    def fit_cases(self, groups: Sequence[Sequence[str]]) -> None:
+        """Fit to one vector of each case, and its class or its number."""
+        settings, value = self._spec.finetune.probe, self._spec.data.value
+        judges, count = self.judges(), self._probed.classes
+        read = [self.cases(cases) for cases in groups]
+        group = np.repeat(np.arange(len(read)), [len(true) for _, true in read])
+        features, true = (torch.cat(parts) for parts in zip(*read, strict=True))
+        weights = np.ones(1)
+        if value is None:
+            counts = np.bincount(true.cpu().numpy().astype(int), minlength=count)
+            weights = self._class_weights(counts)
+        if settings.kind != "ridge":
+            every = neighbours.spread(len(features), settings.samples)
+            judged = self.cases(judges) if judges else None
+            self._fit_samples((features[every], true[every]), group[every], judged)
+            return
+
+        def sums(x: Tensor, y: Tensor) -> Sums:
+            numbers = y.double().cpu().numpy()
+            classes = numbers.astype(int) if value is None else np.zeros(len(numbers), int)
+            targets = np.eye(count)[classes] if value is None else numbers[:, None]
+            return Sums.of(x.double().cpu().numpy(), targets, weights[classes])
+
+        validation = sums(*self.cases(judges)) if judges else None
+        self._fit_ridge([sums(*part) for part in read], validation)
+
+    def _class_weights(self, counts: np.ndarray) -> np.ndarray:
+        """Return the weight of a sample of each class; refuse one class alone."""
+        weights = balanced(counts)
+        if np.count_nonzero(weights) < 2:
+            raise BenchError(
+                f"{self._spec.data.dataset}: a probe needs two classes, and all labelled cases are of one "
+                "class; use more labelled cases, or another split"
+            )
+        return weights
+
+    def _fit_ridge(self, sums: Sequence[Sums], validation: Sums | None) -> None:
+        choice = fitted(sums, validation=validation)
+        self._probed.read_by(choice.linear)
+        self._context.facts["probe"] = {"strength": choice.strength, "errors": list(choice.errors)}
+
+    def _fit_samples(self, samples: Samples, group: np.ndarray, judged: Samples | None) -> None:
+        """Let samples vote, or fit a logistic regression.
+
+        Its strength is chosen on ``judged``, else on groups left out.
+        """
+        features, labels = samples
+        probed, classes = self._probed, self._probed.classes
+        if probed.probe.kind == "knn":
+            probed.remember(features.float(), labels)
+            return
+        x, y = _in_numpy(samples)
+        if judged is None:
+            errors = [_left_out(x, y, group, classes, strength) for strength in PENALTIES]
+        else:
+            out = _in_numpy(judged)
+            errors = [_entropy((x, y), out, classes, strength) for strength in PENALTIES]
+        at = int(np.argmin(errors)) if any(errors) else len(PENALTIES) // 2  # one group alone
+        strength = PENALTIES[at]
+        weights = balanced(np.bincount(y, minlength=classes))[y]
+        probed.read_by(logistic.fitted(x, y, weights, classes, strength))
+        self._context.facts["probe"] = {"strength": strength, "errors": errors}
 
     def judges(self) -> list[str]:
         """Return the cases of validation patients on which a strength is chosen; none: on groups left out."""
@@ -279,11 +257,11 @@ class _Training:
         cases = list(patients.values())
         return [list(chain(*cases[n::GROUPS])) for n in range(min(GROUPS, len(cases)))]
 
-    def cases(self, cases: Sequence[str], classes: int) -> Samples:
+    def cases(self, cases: Sequence[str]) -> Samples:
         """Return the vector of each case, (n, d), and its class or its number, (n,)."""
         vectors = torch.stack([self._source.features.vector(case) for case in cases])
         if self._spec.data.value is None:
-            true = torch.tensor(true_classes(self._prepared, cases, classes))
+            true = torch.tensor(true_classes(self._prepared, cases, self._probed.classes))
         else:
             true = torch.from_numpy(true_values(self._prepared, cases, self._spec.data.value))
         return vectors, true.to(vectors.device)

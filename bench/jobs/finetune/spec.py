@@ -14,7 +14,6 @@ from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prediction
 from bench.jobs.kind import EMBEDDINGS, MAPS, START, Given, NetSpec, PlanContext
-from bench.jobs.prepare.spec import PrepareSpec
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.jobs.training_kind import TrainingKind, batch_norm
 from bench.nets import catalog
@@ -374,20 +373,13 @@ class FinetuneSpec(TrainingKind):
         tuning = self.finetune
         if trained is None or tuning.track is None or not cases:
             return trained
-        prepared = plan.jobs[job.needs[0]]
-        sides = prepared.spec_as(PrepareSpec).sides(prepared, plan)
         inference = tuning.inference or Inference()
-        each = prediction.seconds(self.network, inference, sides, self.data.task, plan.speed(job))
+        each = prediction.seconds(job, plan, 0, self.network, self.data.task, inference)
         return trained + each * cases * tuning.track.looks(tuning.steps or 0)
 
     def _probing(self, job: Job, plan: PlanContext) -> float | None:
         """Every labelled scan through the encoder once, in windows side by side."""
         if self.data.n_train is None:
             return None
-        prepared = plan.jobs[job.needs[0]]
-        sides = prepared.spec_as(PrepareSpec).sides(prepared, plan)
-        side_by_side = Inference(overlap=0.0)
-        each = prediction.seconds(
-            self.network, side_by_side, sides, self.data.task, plan.speed(job)
-        )
+        each = prediction.seconds(job, plan, 0, self.network, self.data.task)
         return START + prediction.PROBED * each * self.data.n_train

@@ -12,10 +12,9 @@ from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prediction
 from bench.jobs.kind import NetSpec, PlanContext
-from bench.jobs.prepare.spec import PrepareSpec
 from bench.jobs.training_kind import TrainingKind, batch_norm
 from bench.nets import catalog
-from bench.protocol.sections import Inference, Number, Pretraining
+from bench.protocol.sections import Number, Pretraining
 from bench.typed import canonical, plain, sparse
 
 FILE = "probe.csv"  # of an online probe, a row for each look: step, and the score by its name
@@ -172,10 +171,7 @@ class PretrainSpec(TrainingKind):
         trained, probe = super().seconds(job, plan), self.probe
         if trained is None or probe is None:
             return trained
-        prepared = plan.jobs[job.needs[-1]]
-        sides = prepared.spec_as(PrepareSpec).sides(prepared, plan)
-        side_by_side = Inference(overlap=0.0)
-        each = prediction.seconds(self.network, side_by_side, sides, probe.task, plan.speed(job))
+        each = prediction.seconds(job, plan, -1, self.network, probe.task)
         patients = (prediction.PROBED + 1) / 2 * probe.patients
         return trained + probe.looks(self.pretrain.steps or 0) * patients * each
 
