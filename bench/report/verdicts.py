@@ -142,6 +142,29 @@ def _blind(report: ReportContext, controls: Sequence[RowComparison]) -> frozense
     return frozenset(row.baseline for row in ceilings) - seen
 
 
+def blindness(groups: Sequence[VerdictGroup]) -> str:
+    """Return for a badge where a study is blind: ``blind``, ``blind in 2 of 4 sections``, or nothing.
+
+    It counts sections or shares of the labels where each is blind as a whole or not at all. Otherwise it counts
+    places: a section, a share of the labels and a row from scratch.
+    """
+    places = {
+        (group.section, group.fraction, row.baseline): row.baseline in group.blind
+        for group in groups
+        for row in (*group.rows, *group.controls)
+    }
+    blind = [at for at, is_blind in places.items() if is_blind]
+    seeing = [at for at, is_blind in places.items() if not is_blind]
+    if not blind or not seeing:
+        return "blind" if blind else ""
+    nouns = {1: "sections", 2: "shares of the labels", 3: "places"}
+    if len({section for section, *_ in places}) > 1:
+        nouns.pop(2)
+    depth = next(n for n in nouns if {at[:n] for at in blind}.isdisjoint(at[:n] for at in seeing))
+    counts = [len({at[:depth] for at in some}) for some in (blind, places)]
+    return f"blind in {counts[0]} of {counts[1]} {nouns[depth]}"
+
+
 def _is_ceiling(report: ReportContext, row: str) -> bool:
     declared = report.protocol.rows.get(row)
     return declared is not None and declared.ceiling and declared.dose == 1
