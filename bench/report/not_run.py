@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.protocol import from_scratch
 from bench.report.context import ReportContext
 
 LISTED = 12  # names; of more a number
@@ -31,12 +32,28 @@ def names(report: ReportContext) -> str:
     rows, shares = report.not_run, report.shares_not_run
     parts = []
     if rows and len(rows) < len(report.rows):
-        parts.append(f"Not run: {listed([report.named(row) for row in rows])}.")
+        methods = [row for row in report.rows if _is_method(report, row)]
+        missing = [row for row in methods if row in rows]
+        if missing:
+            done = len(methods) - len(missing)
+            used = [report.protocol.rows[row].method for row in methods]
+            noun = "methods" if len({*used}) == len(methods) else "pretrained rows"
+            of = f"{done} of {len(methods)} {noun} {'has' if done == 1 else 'have'} run"
+            parts.append(f"{of}; not yet: {listed([report.named(row) for row in missing])}.")
+        others = [report.named(row) for row in rows if row not in missing]
+        if others:
+            parts.append(f"Not run: {listed(others)}.")
     if shares:
         several = len(report.labels) > 1
         at = [f"{report.labels[s]}, {f} %" if several else f"{f} %" for s, f in shares]
         parts.append(f"Not run with these shares of the labels: {listed(at)}.")
     return " ".join(parts)
+
+
+def _is_method(report: ReportContext, row: str) -> bool:
+    """Tell whether a row is one that the study compares with scratch."""
+    declared = report.protocol.rows.get(row)
+    return declared is not None and not from_scratch(declared) and not report.is_control(row)
 
 
 def listed(names: Sequence[str]) -> str:
