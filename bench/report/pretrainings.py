@@ -17,6 +17,7 @@ NUMBERS = ("At the start", "At the end", "Chance", "Embedding std", "Effective r
 PROBE = "Online probe"
 COLLAPSED = "collapsed"
 GUESSES, CONSTANT = "no better than guessing", "no better than a constant"  # shares, errors
+UNTRAINED = "not trained for this task"
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
     "Of several pretrainings the table has the median; of the end, in brackets, also the lowest and the highest"
@@ -53,19 +54,25 @@ def sections(report: ReportContext) -> list[Section]:
     for p in pretexts:
         alike.setdefault((_rows_title(report, p), p.says, p.rises), []).append(p)
     lines = [_line(report, runs, probes=probes) for runs in alike.values()]
-    head = ("Row", "Figure", *NUMBERS, *[PROBE] * probes, "Remark")
-    table = grid(head, lines, "", NOTE + PROBED * probes, words=(1,))
+    head = ["Row", "Remark", "Figure", *NUMBERS, *[PROBE] * probes]
+    if not any(remark.mean for _, remark, *_ in lines):
+        head.remove("Remark")
+        lines = [(row, *entries) for row, _, *entries in lines]
+    table = grid(
+        head, lines, "", NOTE + PROBED * probes, words=(1, 2) if "Remark" in head else (1,)
+    )
     section = Section(HEADING, (table,), "pretraining", "What pretraining did", forms=FILES)
     return [section] if lines else []
 
 
 def _line(
     report: ReportContext, runs: Sequence[Pretext], *, probes: bool
-) -> tuple[str | TableCell, ...]:
+) -> tuple[str, TableCell, *tuple[str, ...]]:
     """Return the line of a row: the medians of its pretrainings."""
     several = f"{_rows_title(report, runs[0])} ({len(runs)} pretrainings)"
     return (
         several if len(runs) > 1 else title_of(report, runs[0]),
+        TableCell("; ".join(_remarks(runs)), hole="" if runs[0].untrained else "failed"),
         f"{runs[0].says} ({'higher' if runs[0].rises else 'lower'} is better)",
         _middle(p.first for p in runs),
         _spread(p.last for p in runs),
@@ -73,12 +80,13 @@ def _line(
         _course([p.std for p in runs]),
         _course([p.rank for p in runs]),
         *([_probe([p.probe for p in runs if p.probe])] if probes else []),
-        TableCell("; ".join(_remarks(runs)), hole="failed"),
     )
 
 
 def _remarks(runs: Sequence[Pretext]) -> Iterator[str]:
     """Yield what is wrong, of several pretrainings with the seeds of which it is."""
+    if runs[0].untrained:
+        yield UNTRAINED
     lacks = f"its curve has no column {next((p.lacks for p in runs if p.lacks), '')!r}"
     for what, faulty in (
         (lacks, [p for p in runs if p.lacks]),
