@@ -1,4 +1,4 @@
-"""Bars and dots: rows side by side in groups."""
+"""Bars and dots: rows side by side in groups; dots where the axis of bars would not begin at 0."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.report.plots import Chart, Group, Series
 
 UNIT = 0.17  # inches of a bar
 WIDE = 13.2  # inches of a figure
-CUT = 0.4  # bars that are all longer than so much of the longest are cut
+CUT = 0.4  # values that all lie above so much of the highest are drawn as dots, on an axis that is cut
 # inches of a letter of a label, and letters for which there is always room
 LETTER, LETTERS = (0.072, 11)
 TITLE = 0.092  # inches of a letter of a title
@@ -49,7 +49,8 @@ def bars(charts: Sequence[Chart]) -> Figure:
             wide = max(LINE // 2, int(unit * (_positions(chart, part)[-1] + 1.2) / TITLE))
             ax.set_title(words(chart.title, wide) if part[0] == 0 else "")
             ax.set_xlim(-0.6, longest - 0.4)
-        canvas.legend(figure, _handles(charts, look, bars=True))
+        from_0 = all(extent(chart)[0] == 0 for chart in charts)
+        canvas.legend(figure, _handles(charts, look, bars=from_0))
         return figure
 
 
@@ -93,8 +94,12 @@ def _bars(ax: Axes, chart: Chart, part: list[int], look: dict[str, Look]) -> Non
         for x, mean, sd in zip(row.xs, row.means, row.sds, strict=True):
             if x in at:
                 ends = down_and_up(mean, sd) if sd else None
-                face: Any = {**fills[row.title], "bottom": start, "yerr": ends, "ecolor": INK}
-                ax.bar(at[x] + shift, mean - start, 0.9 * width, error_kw=WHISKER, **face)
+                if start:  # a bar from elsewhere than 0 has a length that says nothing
+                    dot: Any = {**_mark(look[row.title]), **WHISKER, "ecolor": INK}
+                    ax.errorbar(at[x] + shift, mean, yerr=ends, **dot)
+                    continue
+                face: Any = {**fills[row.title], "yerr": ends, "ecolor": INK}
+                ax.bar(at[x] + shift, mean, 0.9 * width, error_kw=WHISKER, **face)
         mark = hollow(look[row.title] if row.quoted else {"color": INK})
         shown = [(at[x] + shift, value) for x, value in row.printed if x in at]
         ax.plot(*np.reshape(shown, (-1, 2)).T, zorder=4, **mark)
