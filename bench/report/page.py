@@ -142,8 +142,8 @@ def _for_page(report: ReportContext, section: Section) -> Section:
         for part in section.parts
         if not (report.extras.clouds and isinstance(part, Notes) and part.heading == "Embeddings")
     ]
-    said = " ".join(part.text for part in parts if isinstance(part, Text))
-    commands = "".join(f" Next step: {command}." for command in COMMAND.findall(said))
+    texts = " ".join(part.text for part in parts if isinstance(part, Text))
+    commands = "".join(f" Next step: {command}." for command in COMMAND.findall(texts))
     if commands:
         parts = [_without_command(part, commands) for part in parts]
     return replace(section, parts=tuple(parts))

@@ -72,6 +72,7 @@ class Sensitivity:
         str, ...
     ] = ()  # sentences of the other places: little is known to be seen there
     sentences: tuple[str, ...] = ()  # of the other places
+    detected: tuple[str, ...] = ()  # the smallest differences, planned and measured
     units: tuple[str, ...] = ()  # of the numbers of the lines
 
     def after(self, sentence: str) -> str:
@@ -83,6 +84,7 @@ class Sensitivity:
         """What a report says of it."""
         warnings = [Text(text, "warning") for text in (*self.blind, *self.warnings)]
         sentences = [Text(text, "sentence") for text in self.sentences]
+        sentences += [Text(text) for text in self.detected]
         note = NOTE.format(of="; ".join(self.units))
         note += DOSE_NOTE * any(len(line) > len(HEAD) for line in self.lines)
         words = (1, HEAD.index("Verdict"))
@@ -154,8 +156,9 @@ def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensit
     controlled = any(row.ceiling and row.dose for row in report.protocol.rows.values())
     warnings = *((UNCONTROLLED,) if open_ and not controlled else ()), *_sentences(weak)
     units = tuple(dict.fromkeys(measured(report, s.group.metric) for s in all_steps))
-    sentences = (*_detected(report, groups, controlled=bool(lines)), *undosed, *_sentences(seen))
-    return Sensitivity(lines, _sentences(blind), warnings, sentences, units)
+    sentences = (*undosed, *_sentences(seen))
+    detected = tuple(_detected(report, groups, controlled=bool(lines)))
+    return Sensitivity(lines, _sentences(blind), warnings, sentences, detected, units)
 
 
 def _detected(
@@ -173,12 +176,12 @@ def _detected(
             share = f"{text} at {group.fraction} %"
             by_section.setdefault(group.section, []).append(share)
     several = len(by_section) > 1
-    found = [
+    by_measurement = [
         f"{f'“{report.labels[section]}” ' if several else ''}{', '.join(texts)} of the labels"
         for section, texts in by_section.items()
     ]
-    parts += [f"measured {'; '.join(found)}"] * bool(found)
-    if planned or (controlled and found):
+    parts += [f"measured {'; '.join(by_measurement)}"] * bool(by_measurement)
+    if planned or (controlled and by_measurement):
         yield DETECTED.format("; ".join(parts))
 
 

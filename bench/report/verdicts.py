@@ -161,7 +161,7 @@ def blindness(groups: Sequence[VerdictGroup]) -> str:
     if len({section for section, *_ in places}) > 1:
         nouns.pop(2)
     depth = next(n for n in nouns if {at[:n] for at in blind}.isdisjoint(at[:n] for at in seeing))
-    counts = [len({at[:depth] for at in some}) for some in (blind, places)]
+    counts = [len({at[:depth] for at in keys}) for keys in (blind, places)]
     return f"blind in {counts[0]} of {counts[1]} {nouns[depth]}"
 
 
