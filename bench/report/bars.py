@@ -49,9 +49,13 @@ def bars(charts: Sequence[Chart]) -> Figure:
             wide = max(LINE // 2, int(unit * (_positions(chart, part)[-1] + 1.2) / TITLE))
             ax.set_title(words(chart.title, wide) if part[0] == 0 else "")
             ax.set_xlim(-0.6, longest - 0.4)
-        from_0 = all(extent(chart)[0] == 0 for chart in charts)
-        canvas.legend(figure, _handles(charts, look, bars=from_0))
+        canvas.legend(figure, _handles(charts, look, bars=not any(map(_is_cut, charts))))
         return figure
+
+
+def _is_cut(chart: Chart) -> bool:
+    """Tell whether an axis of bars would not begin at 0."""
+    return extent(chart)[0] != 0
 
 
 def _fills(look: dict[str, Look]) -> dict[str, Look]:
@@ -93,7 +97,7 @@ def _bars(ax: Axes, chart: Chart, part: list[int], look: dict[str, Look]) -> Non
         shift = (number + 0.5) * width - 0.41
         for x, mean, sd in zip(row.xs, row.means, row.sds, strict=True):
             if x in at:
-                ends = down_and_up(mean, sd) if sd else None
+                ends = _whisker(mean, sd)
                 if start:  # a bar from elsewhere than 0 has a length that says nothing
                     dot: Any = {**_mark(look[row.title]), **WHISKER, "ecolor": INK}
                     ax.errorbar(at[x] + shift, mean, yerr=ends, **dot)
@@ -156,6 +160,10 @@ def down_and_up(mean: float, sd: float) -> tuple[list[float], list[float]]:
     return [min(sd, mean - min(mean, 0.0))], [sd]
 
 
+def _whisker(mean: float, sd: float) -> tuple[list[float], list[float]] | None:
+    return down_and_up(mean, sd) if sd else None
+
+
 def dots(charts: Sequence[Chart]) -> Figure:
     """Draw a strip for each group, in its own unit and with better to the right: a dot for each row."""
     look = canvas.looks([row for chart in charts for row in chart.series])
@@ -183,7 +191,7 @@ def _strip(ax: Axes, chart: Chart, n: int, look: dict[str, Look]) -> None:
         ax.axhline(y, color=GRID, linewidth=0.8)
         for x, mean, sd in zip(row.xs, row.means, row.sds, strict=True):
             if x == n:
-                error = down_and_up(mean, sd) if sd else None
+                error = _whisker(mean, sd)
                 ax.errorbar(mean, y, xerr=error, **{**mark, **WHISKER})
         values = [value for x, value in row.printed if x == n]
         ax.plot(values, [y] * len(values), zorder=4, **hollow(mark))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from statistics import median
 
 from bench.report.context import ReportContext
@@ -10,7 +11,7 @@ from bench.report.footnotes import counted
 from bench.report.names import dataset_info, metric_title
 from bench.report.sections import FILES, Section
 from bench.report.supplement import Cloud, Extras, Pretext, ProbeCurve
-from bench.report.tabular import TableCell, grid
+from bench.report.tabular import Table, TableCell, grid, with_lines
 
 HEADING = "Pretraining"
 NUMBERS = ("At the start", "At the end", "Chance", "Embedding std", "Effective rank")
@@ -55,14 +56,17 @@ def sections(report: ReportContext) -> list[Section]:
         alike.setdefault((_rows_title(report, p), p.says, p.rises), []).append(p)
     lines = [_line(report, runs, probes=probes) for runs in alike.values()]
     head = ["Row", "Remark", "Figure", *NUMBERS, *[PROBE] * probes]
-    if not any(remark.mean for _, remark, *_ in lines):
-        head.remove("Remark")
-        lines = [(row, *entries) for row, _, *entries in lines]
-    table = grid(
-        head, lines, "", NOTE + PROBED * probes, words=(1, 2) if "Remark" in head else (1,)
-    )
+    table = _without_empty_remarks(grid(head, lines, "", NOTE + PROBED * probes, words=(1, 2)))
     section = Section(HEADING, (table,), "pretraining", "What pretraining did", forms=FILES)
     return [section] if lines else []
+
+
+def _without_empty_remarks(table: Table) -> Table:
+    """Return a table without its first column if that is empty."""
+    if any(line.entries[0].mean for line in table.lines):
+        return table
+    lines = [replace(line, entries=line.entries[1:]) for line in table.lines]
+    return with_lines(replace(table, columns=table.columns[1:]), ("", lines))
 
 
 def _line(
@@ -70,9 +74,10 @@ def _line(
 ) -> tuple[str, TableCell, *tuple[str, ...]]:
     """Return the line of a row: the medians of its pretrainings."""
     several = f"{_rows_title(report, runs[0])} ({len(runs)} pretrainings)"
+    remark = "; ".join(_remarks(runs))
     return (
         several if len(runs) > 1 else title_of(report, runs[0]),
-        TableCell("; ".join(_remarks(runs)), hole="" if runs[0].untrained else "failed"),
+        TableCell(remark, hole="" if remark == UNTRAINED else "failed"),
         f"{runs[0].says} ({'higher' if runs[0].rises else 'lower'} is better)",
         _middle(p.first for p in runs),
         _spread(p.last for p in runs),

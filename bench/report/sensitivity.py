@@ -199,15 +199,13 @@ def _least_detected(report: ReportContext, group: VerdictGroup) -> str:
     return f"{100 * least:.1f} points" if unit == "1" else f"{number(least, unit)} {unit}"
 
 
-def _without_planned_dose(report: ReportContext, groups: Sequence[VerdictGroup]) -> Iterator[int]:
-    """Yield the sections for which the protocol plans doses of which none has run."""
-    rows = report.protocol.rows
-    doses = {name: row for name, row in rows.items() if row.ceiling and 0 < row.dose < 1}
-    for section in dict.fromkeys(group.section for group in groups):
-        planned = any(section in report.protocol.sections_of(row) for row in doses.values())
-        controls = [c for group in groups if group.section == section for c in group.controls]
-        if planned and not any(control.key.row in doses for control in controls):
-            yield section
+def _without_planned_dose(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[int]:
+    """Return the sections for which the protocol plans doses of which none has run."""
+    rows, sections_of = report.protocol.rows, report.protocol.sections_of
+    doses = {name for name, row in rows.items() if row.ceiling and 0 < row.dose < 1}
+    planned = {section for name in doses for section in sections_of(rows[name])}
+    done = {g.section for g in groups for c in g.controls if c.key.row in doses}
+    return sorted(planned & {group.section for group in groups} - done)
 
 
 def _planned(protocol: Protocol) -> Iterator[str]:

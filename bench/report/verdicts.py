@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -148,21 +148,24 @@ def blindness(groups: Sequence[VerdictGroup]) -> str:
     It counts sections or shares of the labels where each is blind as a whole or not at all. Otherwise it counts
     places: a section, a share of the labels and a row from scratch.
     """
-    places = {
+    is_blind = {
         (group.section, group.fraction, row.baseline): row.baseline in group.blind
         for group in groups
         for row in (*group.rows, *group.controls)
     }
-    blind = [at for at, is_blind in places.items() if is_blind]
-    seeing = [at for at, is_blind in places.items() if not is_blind]
-    if not blind or not seeing:
+    blind = {place for place in is_blind if is_blind[place]}
+    if blind in (set(), {*is_blind}):
         return "blind" if blind else ""
-    nouns = {1: "sections", 2: "shares of the labels", 3: "places"}
-    if len({section for section, *_ in places}) > 1:
-        nouns.pop(2)
-    depth = next(n for n in nouns if {at[:n] for at in blind}.isdisjoint(at[:n] for at in seeing))
-    counts = [len({at[:depth] for at in keys}) for keys in (blind, places)]
-    return f"blind in {counts[0]} of {counts[1]} {nouns[depth]}"
+    nouns = {1: "sections"} if len(_cut(is_blind, 1)) > 1 else {2: "shares of the labels"}
+    for depth, noun in nouns.items():
+        seeing = _cut({*is_blind} - blind, depth)
+        if _cut(blind, depth).isdisjoint(seeing):
+            return f"blind in {len(_cut(blind, depth))} of {len(_cut(is_blind, depth))} {noun}"
+    return f"blind in {len(blind)} of {len(is_blind)} places"
+
+
+def _cut(places: Iterable[tuple[int, int, str]], depth: int) -> set[tuple[int | str, ...]]:
+    return {place[:depth] for place in places}
 
 
 def _is_ceiling(report: ReportContext, row: str) -> bool:
