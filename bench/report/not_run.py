@@ -30,7 +30,7 @@ def sentence(report: ReportContext) -> str:
 def names(report: ReportContext) -> str:
     """Return which rows and label fractions were not run, in sentences; "" for none."""
     rows, shares = report.not_run, report.shares_not_run
-    parts = []
+    parts = list[str]()
     if rows and len(rows) < len(report.rows):
         parts += _of_rows(report)
     if shares:

@@ -71,7 +71,7 @@ def _without_empty_remarks(table: Table) -> Table:
 
 def _line(
     report: ReportContext, runs: Sequence[Pretext], *, probes: bool
-) -> tuple[str, TableCell, *tuple[str, ...]]:
+) -> tuple[str | TableCell, ...]:
     """Return the line of a row: the medians of its pretrainings."""
     several = f"{_rows_title(report, runs[0])} ({len(runs)} pretrainings)"
     remark = "; ".join(_remarks(runs))
