@@ -35,7 +35,9 @@ class HSSL(Method):
     fidelity = (
         "paper only: no code was released; layer sizes, temperature and amounts of views assumed"
     )
-    figure = Figure("retrieval", "views whose nearest view is their positive", "chance")
+    figure = Figure(
+        "retrieval", "views whose nearest view is their positive", "chance", weight="image_weight"
+    )
     min_batch = 2  # one slice has no negatives
 
     @dataclass(frozen=True)

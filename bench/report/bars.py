@@ -1,4 +1,4 @@
-"""Bars and dots: rows side by side in groups."""
+"""Bars and dots: rows side by side in groups; dots where the axis of bars would not begin at 0."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.report.plots import Chart, Group, Series
 
 UNIT = 0.17  # inches of a bar
 WIDE = 13.2  # inches of a figure
-CUT = 0.4  # bars that are all longer than so much of the longest are cut
+CUT = 0.4  # values that all lie above so much of the highest are drawn as dots, on an axis that is cut
 # inches of a letter of a label, and letters for which there is always room
 LETTER, LETTERS = (0.072, 11)
 TITLE = 0.092  # inches of a letter of a title
@@ -49,8 +49,13 @@ def bars(charts: Sequence[Chart]) -> Figure:
             wide = max(LINE // 2, int(unit * (_positions(chart, part)[-1] + 1.2) / TITLE))
             ax.set_title(words(chart.title, wide) if part[0] == 0 else "")
             ax.set_xlim(-0.6, longest - 0.4)
-        canvas.legend(figure, _handles(charts, look, bars=True))
+        canvas.legend(figure, _handles(charts, look, bars=not any(map(_is_cut, charts))))
         return figure
+
+
+def _is_cut(chart: Chart) -> bool:
+    """Tell whether an axis of bars would not begin at 0."""
+    return extent(chart)[0] != 0
 
 
 def _fills(look: dict[str, Look]) -> dict[str, Look]:
@@ -92,9 +97,13 @@ def _bars(ax: Axes, chart: Chart, part: list[int], look: dict[str, Look]) -> Non
         shift = (number + 0.5) * width - 0.41
         for x, mean, sd in zip(row.xs, row.means, row.sds, strict=True):
             if x in at:
-                ends = down_and_up(mean, sd) if sd else None
-                face: Any = {**fills[row.title], "bottom": start, "yerr": ends, "ecolor": INK}
-                ax.bar(at[x] + shift, mean - start, 0.9 * width, error_kw=WHISKER, **face)
+                ends = _whisker(mean, sd)
+                if start:  # a bar from elsewhere than 0 has a length that says nothing
+                    dot: Any = {**_mark(look[row.title]), **WHISKER, "ecolor": INK}
+                    ax.errorbar(at[x] + shift, mean, yerr=ends, **dot)
+                    continue
+                face: Any = {**fills[row.title], "yerr": ends, "ecolor": INK}
+                ax.bar(at[x] + shift, mean, 0.9 * width, error_kw=WHISKER, **face)
         mark = hollow(look[row.title] if row.quoted else {"color": INK})
         shown = [(at[x] + shift, value) for x, value in row.printed if x in at]
         ax.plot(*np.reshape(shown, (-1, 2)).T, zorder=4, **mark)
@@ -151,6 +160,10 @@ def down_and_up(mean: float, sd: float) -> tuple[list[float], list[float]]:
     return [min(sd, mean - min(mean, 0.0))], [sd]
 
 
+def _whisker(mean: float, sd: float) -> tuple[list[float], list[float]] | None:
+    return down_and_up(mean, sd) if sd else None
+
+
 def dots(charts: Sequence[Chart]) -> Figure:
     """Draw a strip for each group, in its own unit and with better to the right: a dot for each row."""
     look = canvas.looks([row for chart in charts for row in chart.series])
@@ -178,7 +191,7 @@ def _strip(ax: Axes, chart: Chart, n: int, look: dict[str, Look]) -> None:
         ax.axhline(y, color=GRID, linewidth=0.8)
         for x, mean, sd in zip(row.xs, row.means, row.sds, strict=True):
             if x == n:
-                error = down_and_up(mean, sd) if sd else None
+                error = _whisker(mean, sd)
                 ax.errorbar(mean, y, xerr=error, **{**mark, **WHISKER})
         values = [value for x, value in row.printed if x == n]
         ax.plot(values, [y] * len(values), zorder=4, **hollow(mark))

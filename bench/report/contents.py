@@ -26,7 +26,7 @@ from bench.report.sections import PAGE, Note, Notes, Section
 from bench.report.sensitivity import Sensitivity, sensitivity
 from bench.report.tables import tables
 from bench.report.tabular import Table
-from bench.report.verdicts import VerdictGroup, verdicts
+from bench.report.verdicts import VerdictGroup, blindness, verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ class Contents:
     figures: list[Figure]
     groups: list[VerdictGroup]
     sentence: str = ""  # the answer
-    blind: bool = False  # could nothing have been seen at any place?
+    blind: str = ""  # where nothing could have been seen, in the words of a badge
     plain: bool = False  # the paper's own look, without verdicts, intervals and ranks
 
 
@@ -72,7 +72,7 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
         *notes.sections(report, records),
     ]
     text = seen.after(sentence)
-    return Contents(sections, [*figures, *forests], groups, text, bool(seen.blind), plain)
+    return Contents(sections, [*figures, *forests], groups, text, blindness(groups), plain)
 
 
 def table_sections(tables: Sequence[Table], letters: Footnotes) -> list[Section]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.report.context import ReportContext
 from bench.report.sections import FILES, Section
+from bench.report.supplement import Cost
 from bench.report.tabular import grid
 
 HEAD = ("Row", "Stage", "Wall time", "Peak memory", "Steps", "Samples", "Voxels")
@@ -21,7 +22,10 @@ FORWARD = " One crop forward: the time of one crop of the row's own size; do not
 def sections(report: ReportContext) -> list[Section]:
     """Return the cost table in the protocol's order, units spelled out."""
     order = {row: i for i, row in enumerate(report.rows)}
-    costs = sorted(report.extras.costs, key=lambda c: order.get(c.row, len(order)))
+    costs = sorted(
+        (cost for cost in report.extras.costs if not _of_dose_0(report, cost)),
+        key=lambda c: order.get(c.row, len(order)),
+    )
     lines = [
         (
             report.named(c.row),
@@ -41,6 +45,12 @@ def sections(report: ReportContext) -> list[Section]:
     note += FORWARD * any(c.stage == "one crop forward" for c in costs)
     table, title = grid(HEAD, lines, "", note, words=(1,)), "Cost, as measured"
     return [Section(title, (table,), "cost", "Cost", folded=True, forms=FILES)] if lines else []
+
+
+def _of_dose_0(report: ReportContext, cost: Cost) -> bool:
+    """Tell whether a pretraining is only planned before a row, which takes nothing from it: dose 0 of a ceiling."""
+    row = report.protocol.rows.get(cost.row)
+    return row is not None and row.dose == 0 and cost.stage.startswith("pretrain")
 
 
 def duration(seconds: float) -> str:

@@ -253,6 +253,8 @@ def _training(report: ReportContext) -> list[tuple[str, str, list[tuple[str, tup
             label, name = course.section, ""
             if course.section in sections:
                 index = sections.index(course.section)
+                if report.protocol.finetune[index].external is not None:
+                    continue  # nothing trains there: its runs are those of the section that it tests
                 label = report.labels[index]
                 name = way(report.protocol, index, row)["loss"] if row else ""
             loss = f" ({LOSSES[name]})" if name in LOSSES else ""

@@ -68,7 +68,7 @@ def forest(
         labels = [members[0].axis or axis for _, members in groups]
         last = [above != below for above, below in zip(labels, [*labels[1:], ""], strict=True)]
         figure, axes = _stacked(
-            names, ROW, letters * LETTER + 0.3, [0.4 if end else 0.1 for end in last]
+            names, ROW, letters * LETTER + 0.3, [0.4 if end else 0.25 for end in last]
         )
         reach = {
             text: _reach([row for row in rows if (row.axis or axis) == text]) for text in labels
@@ -77,10 +77,11 @@ def forest(
         for (ax, heights), (_, members), text, end in zip(axes, groups, labels, last, strict=True):
             low, high = reach[text]
             ax.set_xlim(low, high)
-            ax.tick_params(labelbottom=end)
             ax.set_xlabel(_better(text, lower, way) if end else "")
             if rope := min(row.rope for row in members):
                 ax.axvspan(-rope, rope, color=SOFT, alpha=0.18, lw=0)
+                for limit in (-rope, rope):  # seen, too, where the band is narrow
+                    ax.axvline(limit, color=SOFT, linewidth=0.9, linestyle=(0, (3, 2)))
             ax.axvline(0, color=SOFT, linewidth=0.9)
             for row, y in zip(members, heights, strict=True):
                 _interval(ax, row, y, low, high)

@@ -40,11 +40,12 @@ class Summary:
     verdicts: dict[str, int] = field(default_factory=dict)
     last: str = ""  # date of the last run
     unfinished: bool = False
-    blind: bool = False  # at some place not even a positive control is shown to be better
+    blind: bool = False  # not even a positive control is shown to be better: at each place
+    blind_in: str = ""  # the same at some places, in words
 
 
 def summary(
-    report: ReportContext, groups: Sequence[VerdictGroup], sentence: str, blind: bool
+    report: ReportContext, groups: Sequence[VerdictGroup], sentence: str, blind: str
 ) -> Summary:
     """Return what the index says of a report."""
     protocol = report.protocol
@@ -65,7 +66,8 @@ def summary(
         sentence=sentence,
         last=report.extras.provenance.get("last run", ""),
         unfinished=report.extras.progress is not None,
-        blind=blind,
+        blind=blind == "blind",
+        blind_in=blind.removeprefix("blind").strip(),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 from bench import registry
@@ -70,6 +71,23 @@ def unit_of(metric: str) -> str:
     """Return the unit that a metric has where no row states it."""
     declaration = declared(metric)
     return declaration.unit if declaration else "1"
+
+
+_NUMBER = r"(\d+(?:\.\d+)?(?:e-?\d+)?)"
+_FROZEN = re.compile(f"frozen {_NUMBER} with rate {_NUMBER}|rate {_NUMBER} with frozen {_NUMBER}")
+
+
+def setting_words(text: str) -> str:
+    """Return the settings that a row chose, or chose among, in plain words: of loaded weights."""
+
+    def frozen(match: re.Match[str]) -> str:
+        share, rate = (match[1], match[2]) if match[1] else (match[4], match[3])
+        return f"frozen for {100 * float(share):g} % of the steps then rate {rate}"
+
+    text = _FROZEN.sub(
+        frozen, text.replace("loaded: the defaults", "loaded weights as the section sets them")
+    )
+    return text.replace("loaded: ", "loaded weights ")
 
 
 def lower_is_better(metric: str, unit: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from bench.protocol import from_scratch
 from bench.report.context import ReportContext
 
 LISTED = 12  # names; of more a number
@@ -29,14 +30,36 @@ def sentence(report: ReportContext) -> str:
 def names(report: ReportContext) -> str:
     """Return which rows and label fractions were not run, in sentences; "" for none."""
     rows, shares = report.not_run, report.shares_not_run
-    parts = []
+    parts = list[str]()
     if rows and len(rows) < len(report.rows):
-        parts.append(f"Not run: {listed([report.named(row) for row in rows])}.")
+        parts += _of_rows(report)
     if shares:
         several = len(report.labels) > 1
         at = [f"{report.labels[s]}, {f} %" if several else f"{f} %" for s, f in shares]
         parts.append(f"Not run with these shares of the labels: {listed(at)}.")
     return " ".join(parts)
+
+
+def _of_rows(report: ReportContext) -> Iterator[str]:
+    """Yield how many methods have run and which have not, then which other rows."""
+    methods = [row for row in report.rows if _is_method(report, row)]
+    missing = [row for row in report.not_run if row in methods]
+    others = [row for row in report.not_run if row not in methods]
+    if missing:
+        done = len(methods) - len(missing)
+        kinds = {report.protocol.rows[row].method for row in methods}
+        noun = "methods" if len(kinds) == len(methods) else "pretrained rows"
+        verb = "has" if done == 1 else "have"
+        names_of = listed([report.named(row) for row in missing])
+        yield f"{done} of {len(methods)} {noun} {verb} run; not yet: {names_of}."
+    if others:
+        yield f"Not run: {listed([report.named(row) for row in others])}."
+
+
+def _is_method(report: ReportContext, row: str) -> bool:
+    """Tell whether a row is one that the study compares with scratch."""
+    declared = report.protocol.rows.get(row)
+    return declared is not None and not from_scratch(declared) and not report.is_control(row)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
 from bench.report.errata import same_methods, table_title
 from bench.report.footnotes import counted
-from bench.report.names import dataset_info, metric_title
+from bench.report.names import dataset_info, metric_title, setting_words
 from bench.report.pretrainings import explained
 from bench.report.published import MEANS, dagger, plain, printed_name, same_target
 from bench.report.sections import FILES, Note, Notes, Section
@@ -277,7 +277,7 @@ def _taken_over(report: ReportContext) -> list[str]:
         starts[row] = start + _mixed(declared, text)
     notes = [*_alike(report, starts)]
     notes += [
-        f"{report.quoted(row)} {_titled(report, text)}.{_uncounted(report, row)}"
+        f"{report.quoted(row)} {setting_words(_titled(report, text))}.{_uncounted(report, row)}"
         for row, text in report.extras.choices.items()
     ]
     return [*notes, *_cautions(report), *(CONTROLS[c] for c in report.protocol.controls)]

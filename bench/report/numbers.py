@@ -4,6 +4,8 @@ from __future__ import annotations
 
 DASH, MINUS, TIMES = "\N{EM DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 
+NOUGHT = 1e-9  # less than this is an error of arithmetic
+
 
 def number(value: float, unit: str) -> str:
     """Return two decimals, shares of one in percent."""
@@ -12,9 +14,12 @@ def number(value: float, unit: str) -> str:
 
 
 def difference(value: float, unit: str) -> str:
-    """Return a difference in print, shares of one in percent points, never minus nothing: rounded here alone."""
-    text = f"{100 * value if unit == '1' else value:+.2f}"
-    return "+0.00" if text == "-0.00" else text.replace("-", MINUS)
+    """Return a difference in print, shares of one in percent points: rounded here alone.
+
+    What rounds to 0 keeps its sign, because it tells whether an interval holds 0.
+    """
+    value = 100 * value if unit == "1" else value
+    return f"{value if abs(value) > NOUGHT else 0.0:+.2f}".replace("-", MINUS)
 
 
 def p_value(p: float) -> str:

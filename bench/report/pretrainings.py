@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from statistics import median
 
 from bench.report.context import ReportContext
@@ -10,13 +11,14 @@ from bench.report.footnotes import counted
 from bench.report.names import dataset_info, metric_title
 from bench.report.sections import FILES, Section
 from bench.report.supplement import Cloud, Extras, Pretext, ProbeCurve
-from bench.report.tabular import TableCell, grid
+from bench.report.tabular import Table, TableCell, grid, with_lines
 
 HEADING = "Pretraining"
 NUMBERS = ("At the start", "At the end", "Chance", "Embedding std", "Effective rank")
 PROBE = "Online probe"
 COLLAPSED = "collapsed"
 GUESSES, CONSTANT = "no better than guessing", "no better than a constant"  # shares, errors
+UNTRAINED = "not trained for this task"
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
     "Of several pretrainings the table has the median; of the end, in brackets, also the lowest and the highest"
@@ -53,10 +55,18 @@ def sections(report: ReportContext) -> list[Section]:
     for p in pretexts:
         alike.setdefault((_rows_title(report, p), p.says, p.rises), []).append(p)
     lines = [_line(report, runs, probes=probes) for runs in alike.values()]
-    head = ("Row", "Figure", *NUMBERS, *[PROBE] * probes, "Remark")
-    table = grid(head, lines, "", NOTE + PROBED * probes, words=(1,))
+    head = ["Row", "Remark", "Figure", *NUMBERS, *[PROBE] * probes]
+    table = _without_empty_remarks(grid(head, lines, "", NOTE + PROBED * probes, words=(1, 2)))
     section = Section(HEADING, (table,), "pretraining", "What pretraining did", forms=FILES)
     return [section] if lines else []
+
+
+def _without_empty_remarks(table: Table) -> Table:
+    """Return a table without its first column if that is empty."""
+    if any(line.entries[0].mean for line in table.lines):
+        return table
+    lines = [replace(line, entries=line.entries[1:]) for line in table.lines]
+    return with_lines(replace(table, columns=table.columns[1:]), ("", lines))
 
 
 def _line(
@@ -64,8 +74,10 @@ def _line(
 ) -> tuple[str | TableCell, ...]:
     """Return the line of a row: the medians of its pretrainings."""
     several = f"{_rows_title(report, runs[0])} ({len(runs)} pretrainings)"
+    remark = "; ".join(_remarks(runs))
     return (
         several if len(runs) > 1 else title_of(report, runs[0]),
+        TableCell(remark, hole="" if remark == UNTRAINED else "failed"),
         f"{runs[0].says} ({'higher' if runs[0].rises else 'lower'} is better)",
         _middle(p.first for p in runs),
         _spread(p.last for p in runs),
@@ -73,12 +85,13 @@ def _line(
         _course([p.std for p in runs]),
         _course([p.rank for p in runs]),
         *([_probe([p.probe for p in runs if p.probe])] if probes else []),
-        TableCell("; ".join(_remarks(runs)), hole="failed"),
     )
 
 
 def _remarks(runs: Sequence[Pretext]) -> Iterator[str]:
     """Yield what is wrong, of several pretrainings with the seeds of which it is."""
+    if runs[0].untrained:
+        yield UNTRAINED
     lacks = f"its curve has no column {next((p.lacks for p in runs if p.lacks), '')!r}"
     for what, faulty in (
         (lacks, [p for p in runs if p.lacks]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import median
 
 from bench.errors import enumerated
@@ -18,12 +19,13 @@ from bench.report.sections import Part, Section, Text
 from bench.report.tabular import sparse
 from bench.report.verdicts import RowComparison, VerdictGroup
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS, WORSE
+from bench.stats.power import detectable, noise_of
 
 BLIND = (
     "the study is blind here: not even pretraining with labels is shown to be better than scratch"
 )
 HEADING, CURVE = "Does this study detect a known gain?", "Difference from scratch by dose"
-HEAD = ("Control", "Where", "Ceiling", "95 % interval", "p, Holm", "Verdict", "Rows detect")
+HEAD = ("Control", "Where", "Ceiling", "95 % interval", "p, Holm", "Verdict")
 DOSES = ("Smallest dose detected", "Gain of this dose", "95 % interval")
 NOTE = (
     "{of}; positive is better. Ceiling: the paired difference from scratch of weights that are pretrained with "
@@ -31,7 +33,6 @@ NOTE = (
     "steps and on other scans than the rows, and it may pass on more parts of the network. Holm adjusts the p of "
     "controls separately from the rows."
 )
-ROWS_NOTE = " Rows detect: the smallest difference that a row detects with 80 % power before Holm, the median of all."
 DOSE_NOTE = (
     " Dose: the share of the ceiling's weights in a mixture with random weights. Smallest dose detected: the "
     "smallest dose that is shown to be better than scratch. Empty: no dose was run there."
@@ -47,9 +48,12 @@ NOTHING = "none"
 UNKNOWN = "no ceiling is compared with scratch, so we do not know whether a known gain is detected"
 UNCONTROLLED = (
     "No positive control was run, so nobody knows whether this study detects a known gain: "
-    "'not separable' does not show that nothing was gained. To run them: controls: [ceiling, doses]."
+    "'not separable' does not show that nothing was gained."
 )
-PLANNED = "What bench plan expects it to see, after Holm's correction: {}"
+DETECTED = (
+    "Smallest difference that the study detects with 80 % power, after Holm's correction: {}."
+)
+DOSES_WAIT = "no dose has run in this section"
 NO_DOSE = "No dose was run, so no smaller gain than that of the ceiling was tried."
 LOSES = "Here a mixture of two sets of weights loses by itself, so the doses do not show what is detected"
 
@@ -65,6 +69,7 @@ class Sensitivity:
     # sentences of the other places: little is known to be seen there
     warnings: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()  # of the other places
+    detected: tuple[str, ...] = ()  # the smallest differences, planned and measured
     units: tuple[str, ...] = ()  # of the numbers of the lines
 
     def after(self, sentence: str) -> str:
@@ -76,8 +81,8 @@ class Sensitivity:
         """What a report says of it."""
         warnings = [Text(text, "warning") for text in (*self.blind, *self.warnings)]
         sentences = [Text(text, "sentence") for text in self.sentences]
+        sentences += [Text(text) for text in self.detected]
         note = NOTE.format(of="; ".join(self.units))
-        note += ROWS_NOTE * any(line[HEAD.index("Rows detect")] for line in self.lines)
         note += DOSE_NOTE * any(len(line) > len(HEAD) for line in self.lines)
         words = (1, HEAD.index("Verdict"))
         tables = [sparse(HEAD + DOSES, self.lines, "", note, words)] if self.lines else []
@@ -134,13 +139,64 @@ def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensit
             kind.setdefault(text, []).append(where)
     for section, fraction in _lacking(report, groups):
         weak.setdefault(UNKNOWN, []).append((report.labels[section], "", fraction))
-    undosed = () if dosed or not lines else (NO_DOSE,)
+    waiting = {report.labels[s]: None for s in _without_planned_dose(report, groups)}
+    undosed = [NO_DOSE] * bool(lines)
+    if dosed:
+        undosed = [f"{'; '.join(f'“{at}”' for at in waiting)}: {DOSES_WAIT}."] * bool(waiting)
     open_ = any(row.judged.verdict == UNCLEAR for group in groups for row in group.rows)
     controlled = any(row.ceiling and row.dose for row in report.protocol.rows.values())
     warnings = *((UNCONTROLLED,) if open_ and not controlled else ()), *_sentences(weak)
     units = tuple(dict.fromkeys(measured(report, s.group.metric) for s in all_steps))
-    sentences = (*_planned(report.protocol), *undosed, *_sentences(seen))
-    return Sensitivity(lines, _sentences(blind), warnings, sentences, units)
+    sentences = (*undosed, *_sentences(seen))
+    detected = tuple(_detected(report, groups, controlled=bool(lines)))
+    return Sensitivity(lines, _sentences(blind), warnings, sentences, detected, units)
+
+
+def _detected(
+    report: ReportContext, groups: Sequence[VerdictGroup], *, controlled: bool
+) -> Iterator[str]:
+    """Yield in one sentence the smallest differences that were planned to be detected, and those as measured.
+
+    Nothing where nothing was planned and no control was run.
+    """
+    planned = " ".join(_planned(report.protocol))
+    parts = [f"planned {planned}"] * bool(planned)
+    by_section: dict[int, list[str]] = {}
+    for group in groups:
+        if text := _least_detected(report, group):
+            share = f"{text} at {group.fraction} %"
+            by_section.setdefault(group.section, []).append(share)
+    several = len(by_section) > 1
+    by_measurement = [
+        f"{f'“{report.labels[section]}” ' if several else ''}{', '.join(texts)} of the labels"
+        for section, texts in by_section.items()
+    ]
+    parts += [f"measured {'; '.join(by_measurement)}"] * bool(by_measurement)
+    if planned or (controlled and by_measurement):
+        yield DETECTED.format("; ".join(parts))
+
+
+def _least_detected(report: ReportContext, group: VerdictGroup) -> str:
+    """Return what ``bench plan --detect`` would say with the noise as measured; "" where it is not known."""
+    compared = [row.judged.comparison for row in group.rows]
+    noise = noise_of(compared)
+    if noise is None or all(row.judged.verdict == WEIGHTS for row in group.rows):
+        return ""
+    patients, runs = (int(median(getattr(c, n) for c in compared)) for n in ("patients", "units"))
+    least = detectable(noise, patients, runs, len(group.rows) + group.waiting)
+    unit = report.unit(group.metric)
+    if not isfinite(least):
+        return "no difference"
+    return f"{100 * least:.1f} points" if unit == "1" else f"{number(least, unit)} {unit}"
+
+
+def _without_planned_dose(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[int]:
+    """Return the sections for which the protocol plans doses of which none has run."""
+    rows, sections_of = report.protocol.rows, report.protocol.sections_of
+    doses = {name for name, row in rows.items() if row.ceiling and 0 < row.dose < 1}
+    planned = {section for name in doses for section in sections_of(rows[name])}
+    done = {g.section for g in groups for c in g.controls if c.key.row in doses}
+    return sorted(planned & {group.section for group in groups} - done)
 
 
 def _planned(protocol: Protocol) -> Iterator[str]:
@@ -149,7 +205,9 @@ def _planned(protocol: Protocol) -> Iterator[str]:
     if path is not None and path.is_file():
         head = path.read_text(encoding="utf-8").partition("title:")[0]
         for said in re.findall(r"^# Sees: +(.*(?:\n# {2,}.*)*)", head, re.MULTILINE):
-            yield PLANNED.format(re.sub(r"\n# +", " ", said))
+            plain = re.sub(r"\n# +", " ", said).replace("with 80 % power, ", "")
+            head, _, more = re.sub(r" \(bench plan [^)]*\)", "", plain).rstrip(".").partition(". ")
+            yield f"{head} ({more[0].lower()}{more[1:]})" if more else head
 
 
 def measured(report: ReportContext, metric: str) -> str:
@@ -240,8 +298,6 @@ def _lacking(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[tupl
 
 def _line(report: ReportContext, steps: _Steps) -> tuple[str, ...]:
     unit, top = report.unit(steps.group.metric), steps.ceiling
-    least = [row.judged.comparison.detectable for row in steps.rows]
-    detected = [difference for difference in least if difference == difference]
     p = top.judged.p if top else float("nan")
     return (
         _named(report, steps),
@@ -249,7 +305,6 @@ def _line(report: ReportContext, steps: _Steps) -> tuple[str, ...]:
         *_numbers(top, unit),
         p_value(p) if p == p else "",
         top.judged.verdict if top else "",
-        number(median(detected), unit) if detected else "",
     )
 
 

@@ -15,7 +15,7 @@ from bench.protocol.sections import Augment, Group, Initial, Schedule, Track, Tu
 from bench.report import learning
 from bench.report.context import ReportContext
 from bench.report.footnotes import counted
-from bench.report.names import EVALUATIONS, cautions, dataset_info
+from bench.report.names import EVALUATIONS, cautions, dataset_info, setting_words
 from bench.report.supplement import Pretraining
 from bench.report.tabular import Line, Table, TableCell, grid, sparse, with_lines
 from bench.typed import plain
@@ -368,7 +368,7 @@ def _grid(tune: Tune) -> str:
     runs = {1: "", "others": " (mean of the other seeds)"}.get(
         tune.runs, f" (mean of {tune.runs} seeds)"
     )
-    return f"on the validation patients{runs}, from {len(tune.grid)} candidates ({keys})"
+    return f"on the validation patients{runs}, from {len(tune.grid)} candidates ({setting_words(keys)})"
 
 
 def _looks(track: Track) -> str:

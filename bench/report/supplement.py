@@ -165,11 +165,13 @@ class Pretext:
     probe: ProbeCurve | None = field(default=None, repr=False, metadata=sparse().metadata)
     # a term of the figure that its curve does not have; then it has no numbers
     lacks: str = field(default="", repr=False, metadata=sparse().metadata)
+    # the row's loss leaves the figure's task out
+    untrained: bool = field(default=False, repr=False, metadata=sparse().metadata)
 
     @property
     def guesses(self) -> bool:
         """Tell whether the figure ended where guessing is, or short of it."""
-        if self.last is None or self.chance is None:
+        if self.untrained or self.last is None or self.chance is None:
             return False
         return self.last <= self.chance if self.rises else self.last >= self.chance
 

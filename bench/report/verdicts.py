@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -139,6 +139,32 @@ def _blind(report: ReportContext, controls: Sequence[RowComparison]) -> frozense
     ceilings = [row for row in controls if row.key.row in full]
     seen = {row.baseline for row in ceilings if row.judged.verdict == BETTER}
     return frozenset(row.baseline for row in ceilings) - seen
+
+
+def blindness(groups: Sequence[VerdictGroup]) -> str:
+    """Return for a badge where a study is blind: ``blind``, ``blind in 2 of 4 sections``, or nothing.
+
+    It counts sections or shares of the labels where each is blind as a whole or not at all. Otherwise it counts
+    places: a section, a share of the labels and a row from scratch.
+    """
+    is_blind = {
+        (group.section, group.fraction, row.baseline): row.baseline in group.blind
+        for group in groups
+        for row in (*group.rows, *group.controls)
+    }
+    blind = {place for place in is_blind if is_blind[place]}
+    if blind in (set(), {*is_blind}):
+        return "blind" if blind else ""
+    nouns = {1: "sections"} if len(_cut(is_blind, 1)) > 1 else {2: "shares of the labels"}
+    for depth, noun in nouns.items():
+        seeing = _cut({*is_blind} - blind, depth)
+        if _cut(blind, depth).isdisjoint(seeing):
+            return f"blind in {len(_cut(blind, depth))} of {len(_cut(is_blind, depth))} {noun}"
+    return f"blind in {len(blind)} of {len(is_blind)} places"
+
+
+def _cut(places: Iterable[tuple[int, int, str]], depth: int) -> set[tuple[int | str, ...]]:
+    return {place[:depth] for place in places}
 
 
 def _dimmed(row: RowComparison, blind: frozenset[str]) -> RowComparison:

@@ -18,7 +18,7 @@ MOST = 5
 
 
 def sections(report: ReportContext) -> list[Section]:
-    """Return the patients with the lowest mean over all rows, a table for each section."""
+    """Return the patients with the lowest mean over all rows, a table for each section with two rows or more."""
     every = (_of_section(report, section) for section in range(len(report.protocol.finetune)))
     tables = tuple(table for table in every if table is not None)
     title = "Worst cases, by patient"
@@ -36,8 +36,8 @@ def _of_section(report: ReportContext, section: int) -> Table | None:
     unit = report.unit(metric)
     scores = {f: _by_row(report, Key("", section, f, MEAN, metric)) for f in fractions}
     fraction = max(fractions, key=lambda f: (len(scores[f]), f))
-    frame = pd.DataFrame(scores[fraction]).dropna(how="all").sort_index()
-    if not len(frame):
+    frame = pd.DataFrame(scores[fraction]).dropna(how="all").dropna(axis=1, how="all").sort_index()
+    if not len(frame) or frame.shape[1] < 2:  # of one row the best is the worst
         return None
     patients, rows, table = list(frame.index), list(frame), frame.to_numpy().T
     sign = -1 if lower_is_better(metric, unit) else 1

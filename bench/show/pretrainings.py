@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import digest
+from bench import digest, registry
 from bench.data.npz import Arrays
-from bench.errors import Damaged
+from bench.errors import BenchError, Damaged
 from bench.jobs.embed.spec import FILE as CLOUD
 from bench.jobs.embed.spec import NAMES, Embedded
 from bench.jobs.pretrain.spec import FILE
-from bench.protocol import Protocol, base_of
-from bench.report.supplement import Cloud, Pretext, ProbeCurve
+from bench.protocol import Protocol, Row, base_of
+from bench.report.supplement import Cloud, Pretext, ProbeCurve, Supplement
 from bench.show import gather
 from bench.store import Store
 
@@ -119,6 +119,25 @@ def _pretext(
         chances=gather.thinned(guessed[0], DRAWN) if guessed else (),
         lacks=lacking[0] if lacking else "",
     )
+
+
+def marked_untrained(protocol: Protocol, facts: Supplement) -> Iterator[Pretext]:
+    """Yield each pretraining, marked where its row's loss leaves out the task that the figure is of.
+
+    A method is imported only for a row that sets a parameter to 0 and is no better than guessing.
+    """
+    for pretext in facts.pretexts:
+        row = protocol.rows.get(pretext.row) if pretext.guesses else None
+        left_out = row is not None and 0 in row.params.values() and _leaves_out(row)
+        yield replace(pretext, untrained=True) if left_out else pretext
+
+
+def _leaves_out(row: Row) -> bool:
+    try:
+        method = registry.load("method", row.method)
+    except BenchError:  # a plugin that is gone
+        return False
+    return row.params.get(method.figure.weight) == 0
 
 
 def _probe(folder: Path, facts: Mapping[str, Any] | None) -> ProbeCurve | None:

@@ -263,8 +263,13 @@ def extras(
 ) -> Extras:
     """Return all that a report shows besides rows; ``results``: the folder of published numbers."""
     file = records.curves_file(store, protocol.name, protocol.scale)
+    facts = replace(
+        facts,
+        groups=_groups(protocol, table, facts),
+        pretexts=tuple(pretrainings.marked_untrained(protocol, facts)),
+    )
     return Extras(
-        **vars(replace(facts, groups=_groups(protocol, table, facts))),
+        **vars(facts),
         panels=tuple(predictions.panels(protocol, table, store, facts.titles)) if panels else (),
         published=tables_in(results, "published/*.csv") if protocol.paper else None,
         errata=errata(results),

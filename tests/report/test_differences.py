@@ -165,6 +165,9 @@ def test_a_forest_says_interval_and_verdict_in_words_and_shades_what_is_equivale
         for p in ax.patches
     ]
     assert [(round(box.x0, 6), round(box.x1, 6)) for box in shaded] == [(-1, 1), (-1, 1)]
+    for ax in (first, two):  # limits are seen where the band is narrow; numbers stand below each
+        assert [line.get_xdata()[0] for line in ax.lines if line.is_dashed()] == [-1, 1]
+        assert all(tick.label1.get_visible() for tick in ax.xaxis.get_major_ticks())
     hollow = [line for line in first.lines if line.get_marker() == "d"]
     assert [list(line.get_xdata()) for line in hollow] == [[1.25]]
     # a wide interval is cut, and says so

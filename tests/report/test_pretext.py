@@ -49,7 +49,7 @@ def test_a_line_says_rows_figure_course_and_chance_in_the_protocols_order(protoc
     other = pretext(row="a", shared=("c",), rises=False, chance=None, std=None, rank=None)
     shown = context_of(protocol(rows=rows), records({}), Extras(pretexts=(pretext(), other)))
     assert lines_of(shown) == [
-        ("A; C", "rotations told (lower is better)", "0.200", "0.800", "—", "—", "—", ""),
+        ("A; C", "rotations told (lower is better)", "0.200", "0.800", "—", "—", "—"),
         (
             "B",
             "rotations told (higher is better)",
@@ -58,9 +58,18 @@ def test_a_line_says_rows_figure_course_and_chance_in_the_protocols_order(protoc
             "0.250",
             "0.500 → 0.250",
             "4.00 → 12.3",
-            "",
         ),
     ]
+
+
+def test_a_remark_stands_beside_the_row_where_no_screen_cuts_it_off(protocol, records, tmp_path):
+    """A row that is not trained for the figure's task is no pretraining that learned nothing."""
+    low = (pretext(last=0.1, untrained=True), pretext(row="a", collapsed=True))
+    extras = Extras(pretexts=low)
+    lines = lines_of(context_of(protocol(), records({}), extras))
+    assert [line[:2] for line in lines] == [("A", "collapsed"), ("B", "not trained for this task")]
+    text = write(protocol(), records({}), tmp_path, extras, figures=False).page.read_text()
+    assert "no better than" not in text.partition("<main")[2].partition("<h1>")[0]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +132,7 @@ def test_an_online_probe_has_a_column_a_figure_of_its_own_and_a_note(protocol, r
     rows = {r: Row("voco", "net", title=r.upper()) for r in "ab"}
     probed = Extras(pretexts=(pretext(probe=curve), pretext(row="a")))
     context = context_of(protocol(rows=rows, pretrain=section), records({}), probed)
-    assert [line[-2] for line in lines_of(context)] == ["—", "Dice 0.100 → 0.500"]
+    assert [line[-1] for line in lines_of(context)] == ["—", "Dice 0.100 → 0.500"]
     figures = {f.name: f for f in wanted(context)}
     (ax,) = figures["probe"].draw().axes
     assert [list(line.get_ydata()) for line in ax.lines] == [[0.1, 0.25, 0.5]]
@@ -212,15 +221,15 @@ def test_a_row_has_the_medians_of_its_pretrainings_and_a_seed_that_learned_nothi
     rows = {r: Row("voco", "net", title=r.upper()) for r in "ab"}
     context = context_of(protocol(rows=rows), records({}), extras)
     first, second = lines_of(context)
-    assert (first[0], first[-1]) == ("A", "no better than a constant")
-    assert (second[0], *second[2:]) == (
+    assert first[:2] == ("A", "no better than a constant")
+    assert (*second[:2], *second[3:]) == (
         "B (2 pretrainings)",
+        "collapsed: seed 1; no better than guessing: seed 1",
         "0.200",
         "0.525 (0.250 to 0.800)",
         "0.250",
         "0.450 → 0.275",
         "4.00 → 12.3",
-        "collapsed: seed 1; no better than guessing: seed 1",
     )
     assert [(title, len(of)) for title, of in plotted(context)] == [("B", 2), ("A", 1)]
     paths = write(protocol(rows=rows), records({}), tmp_path, extras, figures=False)

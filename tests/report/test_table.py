@@ -9,13 +9,15 @@ from bench.protocol import Finetune, Layout, Net, Row, View
 from bench.report import conclusion, not_run
 from bench.report.captions import folded
 from bench.report.common import APART
+from bench.report.costs import sections as costs
 from bench.report.footnotes import Footnotes
+from bench.report.names import setting_words
 from bench.report.numbers import MINUS, TIMES, difference, number
 from bench.report.spreadsheet import table_csv
-from bench.report.supplement import DatasetInfo, Extras, Failure, Leak
+from bench.report.supplement import Cost, DatasetInfo, Extras, Failure, Leak
 from bench.report.tables import tables
 from bench.report.tabular import COUNTS
-from bench.report.write import context_of, terminal_table
+from bench.report.write import context_of, terminal_table, write
 
 NAN = float("nan")
 
@@ -44,8 +46,9 @@ def four_rows(protocol):
 def test_percent_with_two_decimals_and_mm_as_they_are():
     assert number(0.83847, "1") == "83.85"
     assert number(12.3456, "mm") == "12.35"
-    assert tuple(difference(v, "mm") for v in (-0.004, -1.5, 2)) == (
-        "+0.00",
+    assert tuple(difference(v, "mm") for v in (0.0, -1e-15, 0.004, -0.004, -1.5, 2)) == (
+        *["+0.00"] * 3,
+        f"{MINUS}0.00",  # an interval up to it holds no 0
         f"{MINUS}1.50",
         "+2.00",
     )
@@ -516,6 +519,55 @@ def test_what_nobody_ran_is_left_out_and_said_once(four_rows, records):
     names = [*"abcdefghijklmn"]
     assert not_run.listed(names) == "; ".join(names[:11]) + " and 3 more"
     assert not_run.listed(names[:12]) == "; ".join(names[:12])
+
+
+def test_a_page_says_above_all_else_which_methods_have_not_run(protocol, records, tmp_path):
+    """Its title may promise them."""
+    methods = {"b": "voco", "c": "mae3d", "d": "simmim3d"}
+    rows = {"a": Row("scratch", "net", title="A")}
+    rows |= {name: Row(method, "net", title=name.upper()) for name, method in methods.items()}
+    rows["top"] = Row("supervised", "net", title="Top", ceiling=True)
+    scored = records({"value": 0.5}, {"row": "b", "value": 0.5})
+    at = protocol(rows=rows, about="Three methods.")
+    said = "1 of 3 methods has run; not yet: C; D. Not run: Top."
+    assert not_run.names(context_of(at, scored, Extras())) == said
+    page = write(at, scored, tmp_path, figures=False).page.read_text()
+    assert page.index("<h1>") < page.index(said) < page.index(at.about)
+    rows["d"] = replace(rows["d"], method="voco")  # rows, then, are no methods
+    text = not_run.names(context_of(protocol(rows=rows), scored, Extras()))
+    assert text.startswith("1 of 3 pretrained rows has run; not yet: C; D.")
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        (
+            "8 of 8 runs chose loaded: frozen 0.9 with rate 2e-05. Mean",
+            "8 of 8 runs chose loaded weights frozen for 90 % of the steps then rate 2e-05. Mean",
+        ),
+        (
+            "loaded: the defaults, rate 0.0002 with frozen 0.33; norm: kept",
+            "loaded weights as the section sets them, frozen for 33 % of the steps then rate 0.0002; norm: kept",
+        ),
+    ],
+)
+def test_settings_that_a_row_chose_are_printed_in_plain_words(text, plain):
+    assert setting_words(text) == plain
+
+
+def test_a_row_that_takes_nothing_of_a_pretraining_has_no_cost_of_it(protocol, records):
+    """The plan has it wait for the ceiling that it is a dose of."""
+    control = Row("supervised", "net", ceiling=True, title="Top")
+    rows = {"a": Row("scratch", "net"), "top": control, "none": replace(control, dose=0.0)}
+    spent = tuple(
+        Cost(row, stage, 1.0, None)
+        for row in ("top", "none")
+        for stage in ("finetune", "pretrain (8 jobs)")
+    )
+    study = context_of(protocol(rows=rows), records({}), Extras(costs=spent))
+    (section,) = costs(study)
+    stages = [entry.mean for line in section.parts[0].lines for entry in line.entries[:1]]
+    assert stages == ["finetune", "pretrain (8 jobs)", "finetune"]
 
 
 def test_two_tables_of_holes_are_one(four_rows, records):

@@ -26,7 +26,7 @@ from bench.report.conclusion import (
     settles,
     verdict_tables,
 )
-from bench.report.index import indexed
+from bench.report.index import indexed, summary
 from bench.report.index import write as write_index
 from bench.report.numbers import p_value
 from bench.report.ranking import across, rankings
@@ -35,9 +35,10 @@ from bench.report.supplement import Extras, Failure
 from bench.report.survival import sections as survivals
 from bench.report.survival import survives
 from bench.report.tables import tables
-from bench.report.verdicts import compare, differences, verdicts
+from bench.report.verdicts import blindness, compare, differences, verdicts
 from bench.report.worst import sections as worst
 from bench.report.write import context_of
+from bench.stats.power import detectable, noise_of
 
 PATIENTS, SEEDS = 12, (0, 1, 2)
 ROWS = {
@@ -429,6 +430,21 @@ def test_the_worst_cases_are_those_of_the_lowest_mean_over_rows(context, usual):
         assert f"{fraction} % of the labels" in table.title
 
 
+def test_one_row_alone_has_no_worst_cases(context):
+    """It would be the best row and the worst row."""
+    assert worst(context(*scores("a", 0.0))) == []
+
+
+def test_a_command_stands_in_the_closed_part_of_a_page(protocol, records, tmp_path):
+    one = [*scores("a", 0.0, (0,), (0,)), *scores("b", 0.3, (0,), (0,))]
+    page, markdown, *_ = written(protocol, records, one, tmp_path, rows=ROWS)
+    (sentence,) = re.findall('<p class="sentence">(No conclusion.*?)</p>', page, re.DOTALL)
+    assert sentence.endswith("Next step: add seeds.")
+    closed = page.partition("How these numbers were computed")[2].partition("</details>")[0]
+    assert "Next step: bench run ... --set" in closed
+    assert "add seeds (bench run ... --set" in markdown
+
+
 def test_a_worst_case_says_over_how_many_rows_its_mean_is(context, usual):
     hard = f"c{int(np.argmin(np.random.default_rng(0).normal(0.6, 0.1, PATIENTS))):02d}"
     part = [row for row in usual if row["row"] != "b" or row["case"] != hard]
@@ -600,7 +616,7 @@ def test_a_page_opens_with_the_least_dose_that_is_told_from_scratch(
         "quarter": "equivalent",
     }
     (line,) = sensitivity(context(*rows, rows=CONTROLS), [group]).lines
-    half, top = ([line[i] for i in cells] for cells in ((7, 8, 9), (2, 3, 5)))
+    half, top = ([line[i] for i in cells] for cells in ((6, 7, 8), (2, 3, 5)))
     assert half == ["0.5", *printed_difference(controls["half"])]
     assert top == [*printed_difference(controls["top"]), "better"]
     for text in written(protocol, records, rows, tmp_path):
@@ -650,6 +666,40 @@ def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
 
 
 @pytest.mark.parametrize(
+    ("blind", "badge"),
+    [
+        ((), ""),
+        (((0, 5, "a"), (0, 100, "a"), (1, 5, "a"), (1, 5, "b")), "blind"),
+        (((0, 5, "a"), (0, 100, "a")), "blind in 1 of 2 sections"),
+        (((0, 5, "a"), (1, 5, "a")), "blind in 2 of 4 places"),
+    ],
+)
+def test_a_badge_says_in_how_many_sections_a_study_is_blind(context, blind, badge):
+    """Red only where it is blind in all of them."""
+    study = context(*controlled(0.06, 0.03), rows=CONTROLS)
+    (group,) = verdicts(study)
+    rows = {base: tuple(replace(r, baseline=base) for r in group.rows) for base in "ab"}
+    places = [(0, 5, "a"), (0, 100, "a"), (1, 5, "ab")]
+    groups = [
+        replace(
+            group,
+            section=section,
+            fraction=share,
+            rows=sum((rows[base] for base in bases), ()),
+            controls=(),
+            blind=frozenset(b for b in bases if (section, share, b) in blind),
+        )
+        for section, share, bases in places
+    ]
+    assert blindness(groups) == badge
+    if badge.endswith("sections"):  # one section alone: its shares of the labels are counted
+        one = [groups[0], replace(groups[1], blind=frozenset())]
+        assert blindness(one) == "blind in 1 of 2 shares of the labels"
+    mark = summary(study, groups, "", badge)
+    assert (mark.blind, mark.blind_in) == (badge == "blind", badge.removeprefix("blind").strip())
+
+
+@pytest.mark.parametrize(
     ("lost", "gains", "expected"),
     [
         ((), (0.06, 0.0), "better than scratch, but no smaller dose is."),
@@ -686,6 +736,46 @@ def test_a_page_without_a_positive_control_warns_of_what_is_not_separable(contex
         assert [(p.kind, "No positive control was run" in p.text) for p in section.parts] == [
             ("warning", True)
         ]
+
+
+def test_what_was_planned_to_be_detected_and_what_is_detected_stand_in_one_sentence(
+    context, usual, tmp_path
+):
+    """Both after Holm's correction over all rows; a command is no word of a page."""
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "# Sees:       with 80 % power, 1.1 points at 100 % of the labels (bench plan --detect 1).\n"
+        "#             The noise is that of a pilot.\ntitle: Study\n"
+    )
+    study = context(*usual)
+    study = replace(study, protocol=replace(study.protocol, document=SimpleNamespace(path=file)))
+    (group,) = verdicts(study)
+    noise = noise_of([row.judged.comparison for row in group.rows])
+    least = 100 * detectable(noise, PATIENTS, len(SEEDS), comparisons=3)
+    assert least > 100 * detectable(noise, PATIENTS, len(SEEDS))
+    assert [*sensitivity(study, [group]).detected] == [
+        "Smallest difference that the study detects with 80 % power, after Holm's correction: planned 1.1 points "
+        "at 100 % of the labels (the noise is that of a pilot); "
+        f"measured {least:.1f} points at 100 % of the labels."
+    ]
+
+
+def test_a_section_whose_planned_doses_have_not_run_says_so(context):
+    second = Finetune(dataset="organs", name="second", split="even", steps=10)
+    first = replace(second, name="first")
+    rows = [{**record, "section": "first"} for record in controlled(0.06, 0.03)]
+    rows += [
+        {**record, "section": "second"}
+        for record in controlled(0.06, 0.03)
+        if record["row"] not in ("half", "quarter")
+    ]
+    for sections, waits in (((first, second), True), ((first,), False)):
+        names = {section.name for section in sections}
+        scored = [record for record in rows if record["section"] in names]
+        study = context(*scored, rows=CONTROLS, finetune=sections)
+        said = " ".join(sensitivity(study, verdicts(study)).sentences)
+        wait = f"“{study.labels[-1]}”: no dose has run in this section."
+        assert (wait in said) is waits and said.count("no dose has run") == waits
 
 
 def test_what_is_true_at_several_shares_of_the_labels_is_said_once(context):
@@ -768,7 +858,7 @@ def test_a_dose_curve_has_a_point_and_an_interval_for_each_dose(context):
     intervals = [ends for lines in ax.collections for ends in lines.get_segments()]
     spans = {ends[0][0]: list(ends[:, 1]) for ends in intervals}
     judged = {row.key.row: row.judged for row in group.controls}
-    assert judged.pop("none").verdict == "better" and sensitivity(study, [group]).lines[0][6] != "0"
+    assert judged.pop("none").verdict == "better" and sensitivity(study, [group]).lines[0][5] != "0"
     expected = {CONTROLS[row].dose: control.comparison for row, control in judged.items()}
     assert [*spans] == [0.25, 0.5, 1.0]
     for dose, c in expected.items():

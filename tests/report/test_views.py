@@ -11,9 +11,10 @@ from bench.protocol import Finetune, Layout, Net, Pretrain, Quoted, Row, View, r
 from bench.protocol.sections import Mix
 from bench.report.conclusion import forest_figures, verdict_tables
 from bench.report.differences import strips
+from bench.report.figures import wanted
 from bench.report.numbers import MINUS, TIMES
 from bench.report.spreadsheet import table_csv
-from bench.report.supplement import Extras, Ingredient
+from bench.report.supplement import Course, Extras, Ingredient
 from bench.report.table_cells import PATIENTS_FIRST
 from bench.report.tables import tables
 from bench.report.text import _md_table
@@ -527,3 +528,16 @@ def test_a_row_of_some_sections_stands_where_their_weights_are_tested():
         if report.has(row, i)
     }
     assert "Sunnybrook cardiac MR, trained on ACDC, no augmentation" in report.labels
+    tested = [
+        name
+        for name, section in zip(study.sections, study.finetune, strict=True)
+        if section.external
+    ]
+    assert "tenth on own_sunnybrook" in tested  # nothing trains there, so no loss is drawn
+    runs = [Course("rotation2d", name, 100, 0, (1.0, 2.0), (2.0, 1.0)) for name in study.sections]
+    (figure,) = (
+        figure
+        for figure in wanted(context_of(study, records, Extras(courses=tuple(runs))))
+        if figure.name == "training"
+    )
+    assert len(figure.draw().axes) == len(runs) - len(tested)

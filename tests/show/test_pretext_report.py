@@ -4,17 +4,19 @@ import io
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from small_protocol import NAME
 
-from bench import typed
+from bench import registry, typed
 from bench.errors import BenchError
 from bench.pretext.collapse import FALLEN, LEAST_STD, LINE, NOISE_RANK, POINT
+from bench.protocol import Row
 from bench.report.pretrainings import NOTE
-from bench.report.supplement import Supplement
+from bench.report.supplement import Pretext, Supplement
 from bench.show import pretrainings
 from bench.show.reports import rewrite_report, write_reports
 
@@ -46,6 +48,23 @@ def test_a_pretraining_is_told_once_with_its_means_its_chance_and_its_spread(fin
     assert one.chance == pytest.approx(0.25)
     assert (one.std, one.rank, one.collapsed) == ((0.5, 0.3), (4.0, 8.0), False)
     assert one.steps[0] == 1 and one.steps[-1] == 100 and len(one.values) == len(one.chances) == 100
+
+
+@pytest.mark.parametrize(
+    ("params", "last", "untrained"),
+    [
+        ({"image_weight": 0.0}, 0.1, True),
+        ({"task_weight": 0.0}, 0.1, False),
+        ({"image_weight": 0.0}, 0.9, False),
+    ],
+)
+def test_a_row_whose_loss_leaves_out_the_figures_task_is_not_said_to_guess(params, last, untrained):
+    """Told from the records alone, which only have the figure."""
+    protocol = SimpleNamespace(rows={"b": Row("hssl", "net", params=params)})
+    facts = Supplement(pretexts=(Pretext("b", "views", last=last, chance=0.2),))
+    (one,) = pretrainings.marked_untrained(protocol, facts)
+    assert one.untrained is untrained and one.guesses is (not untrained and last < 0.2)
+    assert hasattr(registry.load("method", "hssl").Params, "image_weight")
 
 
 def test_a_long_curve_is_averaged_to_few_points_and_its_means_are_of_all(made):
