@@ -60,6 +60,7 @@ SELF_SUPERVISED = {"voco": "VoCo", "rotation3d": "Rotation", "vox2vec": "vox2vec
 KINDS = {
     "mae_cnn3d": "MAE on a CNN",
     "models_genesis": "Models Genesis",
+    "spark3d": "SparK",
     "lejepa3d": "LeJEPA",
     "volume_fusion": "Volume Fusion",
     "ceiling": "encoder and decoder pretrained with labels",
