@@ -43,17 +43,19 @@ def names(report: ReportContext) -> str:
 def _of_rows(report: ReportContext) -> Iterator[str]:
     """Yield how many methods have run and which have not, then which other rows."""
     methods = [row for row in report.rows if _is_method(report, row)]
-    missing = [row for row in report.not_run if row in methods]
-    others = [row for row in report.not_run if row not in methods]
+    missing = [report.named(row) for row in report.not_run if row in methods]
+    others = [report.named(row) for row in report.not_run if row not in methods]
     if missing:
-        done = len(methods) - len(missing)
-        kinds = {report.protocol.rows[row].method for row in methods}
-        noun = "methods" if len(kinds) == len(methods) else "pretrained rows"
-        verb = "has" if done == 1 else "have"
-        names_of = listed([report.named(row) for row in missing])
-        yield f"{done} of {len(methods)} {noun} {verb} run; not yet: {names_of}."
+        yield f"{_progress(report, methods, len(missing))}; not yet: {listed(missing)}."
     if others:
-        yield f"Not run: {listed([report.named(row) for row in others])}."
+        yield f"Not run: {listed(others)}."
+
+
+def _progress(report: ReportContext, methods: Sequence[str], missing: int) -> str:
+    kinds = {report.protocol.rows[row].method for row in methods}
+    noun = "methods" if len(kinds) == len(methods) else "pretrained rows"
+    done = len(methods) - missing
+    return f"{done} of {len(methods)} {noun} {'has' if done == 1 else 'have'} run"
 
 
 def _is_method(report: ReportContext, row: str) -> bool:

@@ -152,7 +152,7 @@ def blindness(groups: Sequence[VerdictGroup]) -> str:
         for group in groups
         for row in (*group.rows, *group.controls)
     }
-    blind = {place for place in is_blind if is_blind[place]}
+    blind = {spot for spot in is_blind if is_blind[spot]}
     if blind in (set(), {*is_blind}):
         return "blind" if blind else ""
     nouns = {1: "sections"} if len(_cut(is_blind, 1)) > 1 else {2: "shares of the labels"}
@@ -164,7 +164,7 @@ def blindness(groups: Sequence[VerdictGroup]) -> str:
 
 
 def _cut(places: Iterable[tuple[int, int, str]], depth: int) -> set[tuple[int | str, ...]]:
-    return {place[:depth] for place in places}
+    return {spot[:depth] for spot in places}
 
 
 def _dimmed(row: RowComparison, blind: frozenset[str]) -> RowComparison:

@@ -529,10 +529,10 @@ def test_a_page_says_above_all_else_which_methods_have_not_run(protocol, records
     rows["top"] = Row("supervised", "net", title="Top", ceiling=True)
     scored = records({"value": 0.5}, {"row": "b", "value": 0.5})
     at = protocol(rows=rows, about="Three methods.")
-    said = "1 of 3 methods has run; not yet: C; D. Not run: Top."
-    assert not_run.names(context_of(at, scored, Extras())) == said
+    text = "1 of 3 methods has run; not yet: C; D. Not run: Top."
+    assert not_run.names(context_of(at, scored, Extras())) == text
     page = write(at, scored, tmp_path, figures=False).page.read_text()
-    assert page.index("<h1>") < page.index(said) < page.index(at.about)
+    assert page.index("<h1>") < page.index(text) < page.index(at.about)
     rows["d"] = replace(rows["d"], method="voco")  # rows, then, are no methods
     text = not_run.names(context_of(protocol(rows=rows), scored, Extras()))
     assert text.startswith("1 of 3 pretrained rows has run; not yet: C; D.")
@@ -566,7 +566,7 @@ def test_a_row_that_takes_nothing_of_a_pretraining_has_no_cost_of_it(protocol, r
     )
     study = context_of(protocol(rows=rows), records({}), Extras(costs=spent))
     (section,) = costs(study)
-    stages = [entry.mean for line in section.parts[0].lines for entry in line.entries[:1]]
+    stages = [cell.mean for line in section.parts[0].lines for cell in line.entries[:1]]
     assert stages == ["finetune", "pretrain (8 jobs)", "finetune"]
 
 

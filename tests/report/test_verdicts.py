@@ -693,8 +693,8 @@ def test_a_badge_says_in_how_many_sections_a_study_is_blind(context, blind, badg
     ]
     assert blindness(groups) == badge
     if badge.endswith("sections"):  # one section alone: its shares of the labels are counted
-        one = [groups[0], replace(groups[1], blind=frozenset())]
-        assert blindness(one) == "blind in 1 of 2 shares of the labels"
+        first = [groups[0], replace(groups[1], blind=frozenset())]
+        assert blindness(first) == "blind in 1 of 2 shares of the labels"
     mark = summary(study, groups, "", badge)
     assert (mark.blind, mark.blind_in) == (badge == "blind", badge.removeprefix("blind").strip())
 
@@ -773,9 +773,9 @@ def test_a_section_whose_planned_doses_have_not_run_says_so(context):
         names = {section.name for section in sections}
         scored = [record for record in rows if record["section"] in names]
         study = context(*scored, rows=CONTROLS, finetune=sections)
-        said = " ".join(sensitivity(study, verdicts(study)).sentences)
+        sentences = " ".join(sensitivity(study, verdicts(study)).sentences)
         wait = f"“{study.labels[-1]}”: no dose has run in this section."
-        assert (wait in said) is waits and said.count("no dose has run") == waits
+        assert (wait in sentences) is waits and sentences.count("no dose has run") == waits
 
 
 def test_what_is_true_at_several_shares_of_the_labels_is_said_once(context):
