@@ -51,9 +51,8 @@ class Figure:
     says: str  # what it is, in words
     chance: str = ""  # the term that says what guessing gets; none where there is no such number
     rises: bool = True  # is more better?
-    weight: str = (
-        ""  # the parameter that is 0 where the loss leaves this task out; none where none does
-    )
+    # the parameter that is 0 where the loss leaves this task out; none where none does
+    weight: str = ""
 
 
 @dataclass(frozen=True)

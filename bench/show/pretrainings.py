@@ -189,8 +189,8 @@ def _cloud(title: str, folder: Path, how: str, rows: tuple[str, ...] = ()) -> Cl
             raise ValueError("groups are no whole numbers")
         if group.ndim != 1:
             raise ValueError("groups are one for each sample")
-        how = "PCA" if np.array_equal(points, linear) else "t-SNE"
-        drawn = title, _scaled(points), tuple(group.tolist()), embedded.groups, how
+        layout = "PCA" if np.array_equal(points, linear) else "t-SNE"
+        drawn = title, _scaled(points), tuple(group.tolist()), embedded.groups, layout
         cloud = Cloud(*drawn, embedded.std, embedded.rank, rows)
     except (TypeError, ValueError) as error:
         raise Damaged(arrays.path, str(error)) from None
