@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bench.report import (
@@ -26,7 +26,7 @@ from bench.report.sections import PAGE, Note, Notes, Section
 from bench.report.sensitivity import Sensitivity, sensitivity
 from bench.report.tables import tables
 from bench.report.tabular import Table
-from bench.report.verdicts import VerdictGroup, blindness, verdicts
+from bench.report.verdicts import VerdictGroup, positive_control, verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ class Contents:
     figures: list[Figure]
     groups: list[VerdictGroup]
     sentence: str = ""  # the answer
-    blind: str = ""  # where nothing could have been seen, in the words of a badge
+    control: dict[str, str] = field(default_factory=dict)  # of `positive_control`
     plain: bool = False  # the paper's own look, without verdicts, intervals and ranks
 
 
@@ -72,7 +72,7 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
         *notes.sections(report, records),
     ]
     text = seen.after(sentence)
-    return Contents(sections, [*figures, *forests], groups, text, blindness(groups), plain)
+    return Contents(sections, [*figures, *forests], groups, text, positive_control(groups), plain)
 
 
 def table_sections(tables: Sequence[Table], letters: Footnotes) -> list[Section]:

@@ -40,12 +40,11 @@ class Summary:
     verdicts: dict[str, int] = field(default_factory=dict)
     last: str = ""  # date of the last run
     unfinished: bool = False
-    blind: bool = False  # not even a positive control is shown to be better: at each place
-    blind_in: str = ""  # the same at some places, in words
+    control: dict[str, str] = field(default_factory=dict)  # of `positive_control`
 
 
 def summary(
-    report: ReportContext, groups: Sequence[VerdictGroup], sentence: str, blind: str
+    report: ReportContext, groups: Sequence[VerdictGroup], sentence: str, control: dict[str, str]
 ) -> Summary:
     """Return what the index says of a report."""
     protocol = report.protocol
@@ -66,8 +65,7 @@ def summary(
         sentence=sentence,
         last=report.extras.provenance.get("last run", ""),
         unfinished=report.extras.progress is not None,
-        blind=blind == "blind",
-        blind_in=blind.removeprefix("blind").strip(),
+        control=control,
     )
 
 

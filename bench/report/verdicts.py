@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -141,26 +142,36 @@ def _blind(report: ReportContext, controls: Sequence[RowComparison]) -> frozense
     return frozenset(row.baseline for row in ceilings) - seen
 
 
-def blindness(groups: Sequence[VerdictGroup]) -> str:
-    """Return for a badge where a study is blind: ``blind``, ``blind in 2 of 4 sections``, or nothing.
+def positive_control(groups: Sequence[VerdictGroup]) -> dict[str, str]:
+    """Return what the positive controls of a study are, and where: ``better``, ``blind``, ``none``.
 
-    It counts sections or shares of the labels where each is blind as a whole or not at all. Otherwise it counts
-    places: a section, a share of the labels and a row from scratch.
+    Blind: not even the ceiling is shown to be better. Where: "" for everywhere, or ``in 2 of 4 sections``. It
+    counts sections or shares of the labels where each is of one kind. Otherwise it counts places: a section, a
+    share of the labels and a row from scratch.
     """
-    is_blind = {
-        (group.section, group.fraction, row.baseline): row.baseline in group.blind
-        for group in groups
-        for row in (*group.rows, *group.controls)
-    }
-    blind = {spot for spot in is_blind if is_blind[spot]}
-    if blind in (set(), {*is_blind}):
-        return "blind" if blind else ""
-    nouns = {1: "sections"} if len(_cut(is_blind, 1)) > 1 else {2: "shares of the labels"}
-    for depth, noun in nouns.items():
-        seeing = _cut({*is_blind} - blind, depth)
-        if _cut(blind, depth).isdisjoint(seeing):
-            return f"blind in {len(_cut(blind, depth))} of {len(_cut(is_blind, depth))} {noun}"
-    return f"blind in {len(blind)} of {len(is_blind)} places"
+    alike = defaultdict[str, set[tuple[int, int, str]]](set)
+    for group in groups:
+        for row in (*group.rows, *group.controls):
+            kind = _control(group, row.baseline)
+            alike[kind].add((group.section, group.fraction, row.baseline))
+    if len(alike) < 2:
+        return dict.fromkeys(alike, "")
+    every = set().union(*alike.values())
+    nouns = {1: "sections"} if len(_cut(every, 1)) > 1 else {2: "shares of the labels"}
+    depth = next(
+        depth
+        for depth in (*nouns, 3)
+        if sum(len(_cut(spots, depth)) for spots in alike.values()) == len(_cut(every, depth))
+    )
+    of = f"of {len(_cut(every, depth))} {nouns.get(depth, 'places')}"
+    return {kind: f"in {len(_cut(alike[kind], depth))} {of}" for kind in sorted(alike)}
+
+
+def _control(group: VerdictGroup, baseline: str) -> str:
+    if baseline in group.blind:
+        return "blind"
+    of_row = [row.judged.verdict for row in group.controls if row.baseline == baseline]
+    return "better" if BETTER in of_row else "none"
 
 
 def _cut(places: Iterable[tuple[int, int, str]], depth: int) -> set[tuple[int | str, ...]]:

@@ -70,7 +70,7 @@ def write(
     contents = contents_of(report, few, plain)
     to.mkdir(parents=True, exist_ok=True)
     drawn = refresh(contents.figures, to) if figures else ()
-    index.put(index.summary(report, contents.groups, contents.sentence, contents.blind), to)
+    index.put(index.summary(report, contents.groups, contents.sentence, contents.control), to)
     if contents.groups:
         _put(to / "verdicts.csv", verdicts_csv(report, contents.groups))
     else:

@@ -26,7 +26,7 @@ from bench.report.conclusion import (
     settles,
     verdict_tables,
 )
-from bench.report.index import indexed, summary
+from bench.report.index import indexed
 from bench.report.index import write as write_index
 from bench.report.numbers import p_value
 from bench.report.ranking import across, rankings
@@ -35,7 +35,7 @@ from bench.report.supplement import Extras, Failure
 from bench.report.survival import sections as survivals
 from bench.report.survival import survives
 from bench.report.tables import tables
-from bench.report.verdicts import blindness, compare, differences, verdicts
+from bench.report.verdicts import compare, differences, positive_control, verdicts
 from bench.report.worst import sections as worst
 from bench.report.write import context_of
 from bench.stats.power import detectable, noise_of
@@ -662,23 +662,26 @@ def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
     )
     assert line["verdict"] == "not separable" and line["why"].startswith("blind")
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert "blind" in summary["sentence"] and summary["blind"]
+    assert "blind" in summary["sentence"] and summary["control"] == {"blind": ""}
 
 
 @pytest.mark.parametrize(
-    ("blind", "badge"),
+    ("blind", "other", "where"),
     [
-        ((), ""),
-        (((0, 5, "a"), (0, 100, "a"), (1, 5, "a"), (1, 5, "b")), "blind"),
-        (((0, 5, "a"), (0, 100, "a")), "blind in 1 of 2 sections"),
-        (((0, 5, "a"), (1, 5, "a")), "blind in 2 of 4 places"),
+        ((), "better", None),
+        (((0, 5, "a"), (0, 100, "a"), (1, 5, "a"), (1, 5, "b")), "none", ""),
+        (((0, 5, "a"), (0, 100, "a")), "better", "in 1 of 2 sections"),
+        (((0, 5, "a"), (0, 100, "a")), "none", "in 1 of 2 sections"),
+        (((0, 5, "a"), (1, 5, "a")), "better", "in 2 of 4 places"),
     ],
 )
-def test_a_badge_says_in_how_many_sections_a_study_is_blind(context, blind, badge):
-    """Red only where it is blind in all of them."""
+def test_it_says_in_how_many_sections_a_study_is_blind(context, blind, other, where):
     study = context(*controlled(0.06, 0.03), rows=CONTROLS)
     (group,) = verdicts(study)
-    rows = {base: tuple(replace(r, baseline=base) for r in group.rows) for base in "ab"}
+    rows, controls = (
+        {base: tuple(replace(row, baseline=base) for row in family) for base in "ab"}
+        for family in (group.rows, group.controls)
+    )
     places = [(0, 5, "a"), (0, 100, "a"), (1, 5, "ab")]
     groups = [
         replace(
@@ -686,17 +689,16 @@ def test_a_badge_says_in_how_many_sections_a_study_is_blind(context, blind, badg
             section=section,
             fraction=share,
             rows=sum((rows[base] for base in bases), ()),
-            controls=(),
+            controls=sum((controls[base] for base in bases), ()) if other == "better" else (),
             blind=frozenset(b for b in bases if (section, share, b) in blind),
         )
         for section, share, bases in places
     ]
-    assert blindness(groups) == badge
-    if badge.endswith("sections"):  # one section alone: its shares of the labels are counted
-        first = [groups[0], replace(groups[1], blind=frozenset())]
-        assert blindness(first) == "blind in 1 of 2 shares of the labels"
-    mark = summary(study, groups, "", badge)
-    assert (mark.blind, mark.blind_in) == (badge == "blind", badge.removeprefix("blind").strip())
+    control = positive_control(groups)
+    assert control.get("blind") == where and {*control} <= {"blind", other}
+    if where and "sections" in where:  # one section alone: its shares of the labels are counted
+        first = positive_control([groups[0], replace(groups[1], blind=frozenset())])
+        assert first == dict.fromkeys(["blind", other], "in 1 of 2 shares of the labels")
 
 
 @pytest.mark.parametrize(
