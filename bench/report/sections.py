@@ -20,6 +20,12 @@ class Text:
 
     text: str
     kind: Literal["plain", "sentence", "warning", "note"] = "plain"
+    command: str = ""  # what to run next; on a page it stands in the section's note
+
+    @property
+    def with_command(self) -> str:
+        """The text and, in brackets before its last stop, the command."""
+        return f"{self.text.removesuffix('.')} ({self.command})." if self.command else self.text
 
 
 @dataclass(frozen=True)
