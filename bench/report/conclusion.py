@@ -56,13 +56,13 @@ SEEDS, PAIRED = "--set finetune.seeds=[0,1,2] ", "--set pretrain.seeds=paired"
 
 
 def sections(
-    report: ReportContext, groups: Sequence[VerdictGroup], answer: Text, figures: Sequence[Figure]
+    report: ReportContext, groups: Sequence[VerdictGroup], summary: Text, figures: Sequence[Figure]
 ) -> list[Section]:
     """Return the answer of a report; none where there is nothing to say."""
     tables = verdict_tables(report, groups)
     notes = [Text(how(groups), "note")] if groups else []
-    parts: list[Part] = [answer, *figures, *tables, *notes]
-    return [Section(HEADING, parts, "answer", "The answer", first=True)] if answer.text else []
+    parts: list[Part] = [summary, *figures, *tables, *notes]
+    return [Section(HEADING, parts, "answer", "The answer", first=True)] if summary.text else []
 
 
 def sentence(report: ReportContext, groups: Sequence[VerdictGroup]) -> Text:

@@ -54,11 +54,11 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
     forests = conclusion.forest_figures(report, groups)
     figures = [*doses, *wanted(report)]
     late = [figure for figure in figures if figure.name.startswith(LATE)]
-    answer = Text("") if plain else conclusion.sentence(report, groups)
+    summary = Text("") if plain else conclusion.sentence(report, groups)
     sections = [
         *seen.sections,
         *table_sections(*tables(report, ran=True)),
-        *conclusion.sections(report, groups, answer, forests),
+        *conclusion.sections(report, groups, summary, forests),
         *survival.sections(report, groups),
         *([] if plain else external.sections(report)),
         *([] if plain else patient_groups.sections(report)),
@@ -71,7 +71,7 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
         *footnotes.failed_jobs(report),
         *notes.sections(report, records),
     ]
-    text = seen.after(answer.with_command)
+    text = seen.after(summary.with_command)
     return Contents(sections, [*figures, *forests], groups, text, blindness(groups), plain)
 
 

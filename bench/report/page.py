@@ -16,7 +16,7 @@ from bench.report.contents import Contents
 from bench.report.context import ReportContext
 from bench.report.names import cautions
 from bench.report.redraw import current_svg
-from bench.report.sections import Notes, Section, Text
+from bench.report.sections import Notes, Section
 from bench.report.tabular import COUNTS, Table, TableCell
 from bench.report.tex import tabular
 from bench.report.text import title_of
@@ -125,22 +125,11 @@ def plain_page(
 
 
 def _for_page(report: ReportContext, section: Section) -> Section:
-    """Return a section with its commands in its closed part.
-
-    The note on embeddings is left out where these are drawn: it stands below them.
-    """
+    """Return a section without the note on embeddings where these are drawn: it stands below them."""
     parts = [
         part
         for part in section.parts
         if not (report.extras.clouds and isinstance(part, Notes) and part.heading == "Embeddings")
-    ]
-    commands = [part.command for part in parts if isinstance(part, Text) and part.command]
-    more = "".join(f" Next step: {command}." for command in commands)
-    parts = [
-        replace(part, text=part.text + more)
-        if isinstance(part, Text) and part.kind == "note"
-        else part
-        for part in parts
     ]
     return replace(section, parts=tuple(parts))
 

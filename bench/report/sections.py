@@ -59,3 +59,8 @@ class Section:
     folded: bool = False  # on a page: shut until it is opened
     first: bool = False  # on a page: before the tables
     forms: frozenset[str] = EVERYWHERE
+
+    @property
+    def commands(self) -> list[str]:
+        """The next commands that its texts name."""
+        return [part.command for part in self.parts if isinstance(part, Text) and part.command]
