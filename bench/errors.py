@@ -21,8 +21,7 @@ class BenchError(Exception):
     """A mistake its reader can act on: one line that says what, where and what to do.
 
     The command line prints it and exits 2; inside a job it becomes that job's reason.
-    Anything else that is raised is a bug and keeps its traceback. ``why``: the line without the advice, for a
-    caller that has better advice.
+    Anything else that is raised is a bug and keeps its traceback. ``why``: the line without its advice.
     """
 
     def __init__(self, why: str = "", advice: str = "") -> None:

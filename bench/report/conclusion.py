@@ -117,9 +117,8 @@ def next_step(report: ReportContext, rows: Sequence[RowComparison]) -> Text:
     """Return what to run so that something can be said of methods, not of one set of weights each."""
     if report.protocol.scale == "smoke":
         scale = "pilot" if "pilot" in report.protocol.scales else "paper"
-        return Text(
-            f"Next step: run it at {scale} scale.", command=f"bench run ... --scale {scale}"
-        )
+        command = f"bench run ... --scale {scale}"
+        return Text(f"Next step: run it at {scale} scale.", command=command)
     declared = {row.key.row: row_of(report.protocol, row.key.row)[0] for row in rows}
     here = [row for row in rows if not ((spec := declared[row.key.row]) and spec.init)]
     if not here:

@@ -144,13 +144,12 @@ def test_one_pretraining_and_weights_from_a_file_are_weights_only(context):
     assert {row.key.row: row.judged.verdict for row in group.rows} == dict.fromkeys(
         "bc", "these weights only"
     )
-    assert sentence(study, [group]).with_command.startswith(
-        "No conclusion about the methods: each of the 2 comparisons with scratch rests on one"
+    text = sentence(study, [group]).with_command
+    assert text.startswith(
+        "No conclusion about the methods: each of the 2 comparisons with scratch"
     )
     step = "Next step: add seeds (bench run ... --set finetune.seeds=[0,1,2] --set pretrain.seeds=paired)."
-    assert sentence(study, [group]).with_command.endswith(
-        step.replace("--set finetune.seeds=[0,1,2] ", "")
-    )
+    assert text.endswith(step.replace("--set finetune.seeds=[0,1,2] ", ""))
     files = [row for row in group.rows if row.key.row == "c"]
     step_of_files = "Next step: add weights of other pretrainings, each as a row of its own."
     assert next_step(study, files).with_command == step_of_files
@@ -740,17 +739,11 @@ def test_a_page_without_a_positive_control_warns_of_what_is_not_separable(contex
         ]
 
 
-def test_what_was_planned_to_be_detected_and_what_is_detected_stand_in_one_sentence(
-    context, usual, tmp_path
-):
-    """Both after Holm's correction over all rows; a command is no word of a page."""
-    file = tmp_path / "study.yaml"
-    file.write_text(
-        "# Sees:       with 80 % power, 1.1 points at 100 % of the labels (bench plan --detect 1).\n"
-        "#             The noise is that of a pilot.\ntitle: Study\n"
-    )
+def test_what_was_planned_to_be_detected_and_what_is_detected_stand_in_one_sentence(context, usual):
+    """Both after Holm's correction over all rows."""
     study = context(*usual)
-    study = replace(study, protocol=replace(study.protocol, document=SimpleNamespace(path=file)))
+    planned = "1.1 points at 100 % of the labels (the noise is that of a pilot)"
+    study = replace(study, protocol=replace(study.protocol, detects=planned))
     (group,) = verdicts(study)
     noise = noise_of([row.judged.comparison for row in group.rows])
     least = 100 * detectable(noise, PATIENTS, len(SEEDS), comparisons=3)
