@@ -21,8 +21,12 @@ class BenchError(Exception):
     """A mistake its reader can act on: one line that says what, where and what to do.
 
     The command line prints it and exits 2; inside a job it becomes that job's reason.
-    Anything else that is raised is a bug and keeps its traceback.
+    Anything else that is raised is a bug and keeps its traceback. ``why``: the line without its advice.
     """
+
+    def __init__(self, why: str = "", advice: str = "") -> None:
+        super().__init__(f"{why}; {advice}" if advice else why)
+        self.why = why
 
     def __str__(self) -> str:
         text = printable(super().__str__())  # a file's name may hold line breaks, or worse

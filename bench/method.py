@@ -223,6 +223,7 @@ class Method(nn.Module, Named, ABC):
     # a pyramid; tokens: reads subsets of patches; patches: replaces some of them; decoder: trains one, too
     needs: ClassVar[Literal["features", "tokens", "patches", "decoder"]] = "features"
     figure: ClassVar[Figure]  # of a method that pretrains
+    terms: ClassVar[dict[str, str]] = {}  # of ``loss``, in words, where a name is not enough
     fidelity: ClassVar[str]  # official code compared | paper only | assumed parts
     pretrains: ClassVar[bool] = True  # False only for training from scratch
     min_batch: ClassVar[int] = 1  # smallest batch for which the loss is defined

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class RubikPP(Method):
         "https://arxiv.org/abs/2007.08826",
     )
     figure = Figure("restored", "restoration error", "chance", rises=False)
+    terms: ClassVar = {"copied": "error of the input itself"}
     across_batch = False
     fidelity = "assumed parts: the abstract's idea; moves, weights and adversary are ours, no code to compare"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class SwinUNETRSSL(Method):
         "https://github.com/Project-MONAI/research-contributions/tree/21ed8e5/SwinUNETR/Pretrain",
     )
     figure = Figure("turned", "copies whose rotation was predicted correctly", "chance")
+    terms: ClassVar = {"copied": "error of the input itself"}
     fidelity = "official code compared: heads, losses, cut boxes' distribution; see docs/methods"
     min_batch = 2  # one crop has no negatives
 

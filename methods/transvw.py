@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class TransVW(Method):
         "https://github.com/fhaghighi/TransVW",
     )
     figure = Figure("named", "crops whose visual word was predicted correctly", "chance")
+    terms: ClassVar = {"copied": "error of the input itself"}
     fidelity = "official code compared: deformations, head and losses; words hold all scans, see docs/methods"
     min_batch = 2  # batch norm in the head, where the last map is a single cell
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -60,6 +60,7 @@ class VoCo(Method):
     version = 2  # 2: shift in units of the crops' scale, chance by intensities
     paper = "voco"
     figure = Figure("found", "crops whose most similar base is the one they overlap most", "chance")
+    terms: ClassVar = {"alive": "pairs with a cosine above 0"}
     source = Source(
         "Wu, Zhuang & Chen, VoCo: Volume Contrastive Learning, CVPR 2024",
         "https://arxiv.org/abs/2402.17300",
@@ -178,9 +179,8 @@ class VoCo(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return prediction (``pred``, or ``pos`` and ``neg``), ``inter``, ``reg``, and the live share.
 
-        ``alive`` is the share of pairs with a cosine above 0: at 0 the rectified loss is dead. ``found`` is
-        the share of crops whose most similar base is the one that they overlap most, ``chance`` what
-        the nearest intensities find, at least one base in n.
+        Where ``alive`` is 0 the rectified loss is dead. ``chance`` is the share of crops whose nearest base by
+        intensities is the one they overlap most, at least one base in n.
         """
         p = self.params
         fast, slow = self._sides(batch)

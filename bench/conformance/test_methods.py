@@ -245,8 +245,8 @@ def test_loss_falls_on_fixed_scans(trial, scans):
 def test_tells_its_figure_and_what_guessing_gets(trial, scans):
     method = trial.build()
     figure, terms = method.figure, method.loss(batch_of(method, scans))
-    lacking = {figure.term, figure.chance or "total"} - set(terms)
-    assert not lacking, f"figure names {lacking}, and loss returns {', '.join(terms)}"
+    lacking = {figure.term, figure.chance or "total", *method.terms} - set(terms)
+    assert not lacking, f"figure or terms name {lacking}, and loss returns {', '.join(terms)}"
     assert figure.says, "figure has no words: say what its number means"
 
 

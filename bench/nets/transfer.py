@@ -156,7 +156,8 @@ def _fit(
         if not finite(value.to(state[name].dtype)):  # which may hold less than the file's
             raise BenchError(
                 f"checkpoint tensor {name!r} holds values that are not finite: the pretraining "
-                "diverged; run it again with a smaller learning rate"
+                "diverged",
+                "run it again with a smaller learning rate",
             )
         fitted[name] = value
         if how:
@@ -165,14 +166,15 @@ def _fit(
     receipt = _receipt(network, state.keys(), tensors.keys(), reshaped)
     gaps = _gaps(network, tensors.keys(), minimum, lacks)
     if receipt.share < minimum and not gaps:
-        raise BenchError(_refusal(network, receipt, minimum))
+        raise _refusal(network, receipt, minimum)
     receipt = replace(receipt, gaps=gaps)
     foreign = [name for name in receipt.unexpected if name.startswith(ENCODER)]
     if foreign:
         raise BenchError(
             f"network {network.name!r} ({network.preset}): the checkpoint's encoder has {len(foreign)} "
             f"tensors that this network lacks, first {foreign[0]!r}; without them the "
-            "pretrained encoder cannot be rebuilt; use the checkpoint's preset"
+            "pretrained encoder cannot be rebuilt",
+            "use the checkpoint's preset",
         )
     return fitted, receipt
 
@@ -204,8 +206,8 @@ def _gaps(
         first, absent = next(iter(bad.items()))
         raise BenchError(
             f"network {network.name!r} ({network.preset}): the checkpoint lacks {first} of the encoder: "
-            f"{len(absent)} of {len(groups[first])} tensors, first '{ENCODER}{absent[0]}'; check the file, "
-            f"or if this is intended write init: {{file: FILE, lacks: [{', '.join(bad)}]}}"
+            f"{len(absent)} of {len(groups[first])} tensors, first '{ENCODER}{absent[0]}'",
+            f"check the file, or if this is intended write init: {{file: FILE, lacks: [{', '.join(bad)}]}}",
         )
     return () if bad else gaps
 
@@ -251,17 +253,18 @@ def _part(name: str) -> str:
     return ENCODER if name.startswith(ENCODER) else ".".join(name.split(".")[:2])
 
 
-def _refusal(network: Model, receipt: Receipt, minimum: float) -> str:
+def _refusal(network: Model, receipt: Receipt, minimum: float) -> BenchError:
     text = (
         f"network {network.name!r} ({network.preset}): the checkpoint matches only "
         f"{100 * receipt.share:.1f} % of the encoder's parameters, {100 * minimum:g} % are needed"
     )
     if not receipt.missing:
-        return text
+        return BenchError(text)
     first = receipt.missing[0]
     near = get_close_matches(first, receipt.unexpected, n=1, cutoff=0.0)
     hint = f", nearest name in the file {near[0]!r}" if near else ""
-    return f"{text}; first missing {first!r}{hint}; check network and preset, or rename the tensors"
+    advice = "check network and preset, or rename the tensors"
+    return BenchError(f"{text}; first missing {first!r}{hint}", advice)
 
 
 def _shape(
@@ -290,8 +293,8 @@ def _shape(
     if fitted.shape != target.shape:
         raise BenchError(
             f"tensor {name!r} has shape {tuple(value.shape)} in the checkpoint and "
-            f"{tuple(target.shape)} in network {network.name!r} ({network.preset}); "
-            "build the network with the checkpoint's preset and channels"
+            f"{tuple(target.shape)} in network {network.name!r} ({network.preset})",
+            "build the network with the checkpoint's preset and channels",
         )
     return fitted, ", ".join(how)
 
@@ -361,8 +364,8 @@ def _positions(
     if prod(grid) != count or value.shape[2] != encoder.dim:
         raise BenchError(
             f"position embeddings {name!r} of shape {tuple(value.shape)} do not fit the patch "
-            f"grid {grid}, and shape {tuple(target.shape)} is needed; check the checkpoint's crop and "
-            "preset"
+            f"grid {grid}, and shape {tuple(target.shape)} is needed",
+            "check the checkpoint's crop and preset",
         )
     planes = value.float().transpose(1, 2).reshape(1, encoder.dim, *grid)
     planes = interpolate(planes, size=encoder.grid, mode="trilinear", align_corners=False)

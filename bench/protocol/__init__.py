@@ -75,7 +75,8 @@ def read(
         BenchError: names file, line, key and the nearest valid name.
     """
     document = settings.spelled_out(parse(path))
-    origin = Origin(_place(path), _digest(json.dumps(document.value, sort_keys=True)))
+    stated = {key: value for key, value in document.value.items() if key != "detects"}  # a forecast
+    origin = Origin(_place(path), _digest(json.dumps(stated, sort_keys=True)))
     chosen = scale or document.value.get("scale", "paper")
     document = at_scale(document, chosen)
     # no part of it stands in two places

@@ -89,7 +89,7 @@ class Origin:
 
     # from ``protocols/`` on; a digest of the whole path where the file lies elsewhere
     path: str = ""
-    content: str = ""  # digest of what it says, at every scale
+    content: str = ""  # digest of what it says, at every scale; without ``detects``
 
     def same(self, other: Origin) -> bool:
         """Tell whether this is the file ``other``, edited perhaps, or a copy of what it says."""
@@ -113,6 +113,7 @@ class Protocol:
     about: str = ""  # the question of the study, printed under the title
     expected: str = ""  # what the paper found, in words
     cost: str = ""  # what a run at this scale costs, in words
+    detects: str = ""  # the smallest differences by `bench plan --detect`, in words
     plugins: tuple[str, ...] = ()  # your own files or folders, relative to the protocol's folder
     notes: tuple[str, ...] = ()  # printed under the table
     assumed: tuple[str, ...] = ()  # a value that the paper does not give, and where it comes from

@@ -56,34 +56,35 @@ SEEDS, PAIRED = "--set finetune.seeds=[0,1,2] ", "--set pretrain.seeds=paired"
 
 
 def sections(
-    report: ReportContext, groups: Sequence[VerdictGroup], text: str, figures: Sequence[Figure]
+    report: ReportContext, groups: Sequence[VerdictGroup], summary: Text, figures: Sequence[Figure]
 ) -> list[Section]:
     """Return the answer of a report; none where there is nothing to say."""
     tables = verdict_tables(report, groups)
     notes = [Text(how(groups), "note")] if groups else []
-    parts: list[Part] = [Text(text, "sentence"), *figures, *tables, *notes]
-    return [Section(HEADING, parts, "answer", "The answer", first=True)] if text else []
+    parts: list[Part] = [summary, *figures, *tables, *notes]
+    return [Section(HEADING, parts, "answer", "The answer", first=True)] if summary.text else []
 
 
-def sentence(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
+def sentence(report: ReportContext, groups: Sequence[VerdictGroup]) -> Text:
     """Return how many rows have which verdict, in a sentence; "" where nothing ran or one row is all there is."""
     if not groups:
         scored = any(cell.mean is not None for cell in report.cells.cells.values())
         declared = report.protocol.rows
         fresh = all(from_scratch(row) for row in declared.values())
-        return (SCRATCH_ALONE if fresh else ALONE) if scored and len(declared) > 1 else ""
+        why = SCRATCH_ALONE if fresh else ALONE
+        return Text(why if scored and len(declared) > 1 else "", "sentence")
     rows = [row for group in groups for row in group.rows]
     alone = "" if rows else "Only controls are compared. "
     rows = rows or [row for group in groups for row in group.controls]
     if all(row.judged.verdict == WEIGHTS for row in rows):
-        return (
-            f"{alone}No conclusion about the methods: {_every(len(rows))} with scratch rests on "
-            f"{_rests(rows)}. {next_step(report, rows)}"
-        )
+        step = next_step(report, rows)
+        text = f"{alone}No conclusion about the methods: {_every(len(rows))} with scratch rests on "
+        return Text(f"{text}{_rests(rows)}. {step.text}", "sentence", step.command)
     counts = [(v, sum(row.judged.verdict == v for row in rows)) for v in stats.VERDICTS]
     each = ", ".join(f"{n} {v}" for v, n in counts if n or v in (BETTER, WORSE))
     more = f"{_repeated(groups)}{_too_few(rows)}"
-    return f"{alone}{counted(len(rows), 'comparison')} with scratch: {each}.{more}"
+    text = f"{alone}{counted(len(rows), 'comparison')} with scratch: {each}.{more}"
+    return Text(text, "sentence")
 
 
 def _repeated(groups: Sequence[VerdictGroup]) -> str:
@@ -112,17 +113,18 @@ def _every(comparisons: int) -> str:
     return "the comparison" if comparisons == 1 else f"each of the {comparisons:,} comparisons"
 
 
-def next_step(report: ReportContext, rows: Sequence[RowComparison]) -> str:
+def next_step(report: ReportContext, rows: Sequence[RowComparison]) -> Text:
     """Return what to run so that something can be said of methods, not of one set of weights each."""
     if report.protocol.scale == "smoke":
         scale = "pilot" if "pilot" in report.protocol.scales else "paper"
-        return f"Next step: run it at {scale} scale (bench run ... --scale {scale})."
+        command = f"bench run ... --scale {scale}"
+        return Text(f"Next step: run it at {scale} scale.", command=command)
     declared = {row.key.row: row_of(report.protocol, row.key.row)[0] for row in rows}
     here = [row for row in rows if not ((spec := declared[row.key.row]) and spec.init)]
     if not here:
-        return "Next step: add weights of other pretrainings, each as a row of its own."
+        return Text("Next step: add weights of other pretrainings, each as a row of its own.")
     seeds = "" if all(row.judged.comparison.seeds > 1 for row in here) else SEEDS
-    return f"Next step: add seeds (bench run ... {seeds}{PAIRED})."
+    return Text("Next step: add seeds.", command=f"bench run ... {seeds}{PAIRED}")
 
 
 def verdict_tables(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[Table]:

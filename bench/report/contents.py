@@ -22,7 +22,7 @@ from bench.report.context import ReportContext
 from bench.report.figures import wanted
 from bench.report.footnotes import Footnotes
 from bench.report.redraw import Figure
-from bench.report.sections import PAGE, Note, Notes, Section
+from bench.report.sections import PAGE, Note, Notes, Section, Text
 from bench.report.sensitivity import Sensitivity, sensitivity
 from bench.report.tables import tables
 from bench.report.tabular import Table
@@ -54,11 +54,11 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
     forests = conclusion.forest_figures(report, groups)
     figures = [*doses, *wanted(report)]
     late = [figure for figure in figures if figure.name.startswith(LATE)]
-    sentence = "" if plain else conclusion.sentence(report, groups)
+    summary = Text("") if plain else conclusion.sentence(report, groups)
     sections = [
         *seen.sections,
         *table_sections(*tables(report, ran=True)),
-        *conclusion.sections(report, groups, sentence, forests),
+        *conclusion.sections(report, groups, summary, forests),
         *survival.sections(report, groups),
         *([] if plain else external.sections(report)),
         *([] if plain else patient_groups.sections(report)),
@@ -71,7 +71,7 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
         *footnotes.failed_jobs(report),
         *notes.sections(report, records),
     ]
-    text = seen.after(sentence)
+    text = seen.after(summary.with_command)
     return Contents(sections, [*figures, *forests], groups, text, positive_control(groups), plain)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from bench import registry
 from bench.protocol import Protocol, Row, View, row_of
 from bench.protocol.comparable import way
 from bench.report import charts, differences, learning, pretrainings, scaling, selected
@@ -173,14 +174,17 @@ def _captions(series: list[Series], *spread: str) -> tuple[str, ...]:
 def _distinct(report: ReportContext) -> list[tuple[str, Curves]]:
     """Return the curves that are drawn: not of controls that start from their row's own pretraining.
 
-    A dose starts from its ceiling's.
+    A dose starts from its ceiling's. Terms have the words that their methods' files have for them.
     """
     curves = report.extras.curves
     drawn = dict[str, Curves]()
     for row in report.rows_of(curves):
         variant = row_of(report.protocol, row)[1]
         if not variant or curves.get(row.removesuffix(variant)) != curves[row]:
-            drawn.setdefault(report.named(_undiluted(report.protocol, row)), curves[row])
+            declared = row_of(report.protocol, row)[0]
+            terms = registry.declared("method", declared.method, "terms", {}) if declared else {}
+            worded = {terms.get(name, name): values for name, values in curves[row].items()}
+            drawn.setdefault(report.named(_undiluted(report.protocol, row)), worded)
     return [*drawn.items()]
 
 

@@ -19,8 +19,6 @@ POINTS = 12000  # of a figure at about most: a page carries it
 # points of a line at most: means of neighbours, or noise hides the course
 CURVE, FIGURE, COURSE = (80, 40, 100)
 CHANCE: Any = {"color": SOFT, "linewidth": 1.1, "linestyle": (0, (4, 2))}
-# what a term that methods log is, where its name alone does not say it
-TERMS = {"alive": "pairs with a cosine above 0", "copied": "error of the input itself"}
 ASIDE = {"step", "lr", "epoch", "seconds", "time", "grad_norm"}
 
 
@@ -56,7 +54,7 @@ def _curve(ax: Axes, curve: Curves, most: int) -> None:
         defined = ys[np.isfinite(ys)]
         if len(defined):
             tail = float(defined[-max(1, len(defined) // 10) :].mean())
-            ends.append((tail, Line2D([], [], label=words(TERMS.get(term, term), 18), **look)))
+            ends.append((tail, Line2D([], [], label=words(term, 18), **look)))
     if ends:
         canvas.name_lines(lower, ends)
     canvas.few_numbers(upper)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -17,7 +16,7 @@ from bench.report.contents import Contents
 from bench.report.context import ReportContext
 from bench.report.names import cautions
 from bench.report.redraw import current_svg
-from bench.report.sections import Notes, Part, Section, Text
+from bench.report.sections import Notes, Section
 from bench.report.tabular import COUNTS, Table, TableCell
 from bench.report.tex import tabular
 from bench.report.text import title_of
@@ -25,7 +24,6 @@ from bench.report.text import title_of
 if TYPE_CHECKING:
     import jinja2
 
-COMMAND = re.compile(r" \((bench run [^)]*)\)")
 MOST_SIDE_BY_SIDE = 6  # columns; in a wider table the spread stands below the mean
 # of a report alone, not of other pages in its form
 NOT_OF_OTHERS = [
@@ -127,27 +125,13 @@ def plain_page(
 
 
 def _for_page(report: ReportContext, section: Section) -> Section:
-    """Return a section with its commands in its closed part.
-
-    The note on embeddings is left out where these are drawn: it stands below them.
-    """
+    """Return a section without the note on embeddings where these are drawn: it stands below them."""
     parts = [
         part
         for part in section.parts
         if not (report.extras.clouds and isinstance(part, Notes) and part.heading == "Embeddings")
     ]
-    texts = " ".join(part.text for part in parts if isinstance(part, Text))
-    commands = "".join(f" Next step: {command}." for command in COMMAND.findall(texts))
-    if commands:
-        parts = [_without_command(part, commands) for part in parts]
     return replace(section, parts=tuple(parts))
-
-
-def _without_command(part: Part, commands: str) -> Part:
-    if not isinstance(part, Text):
-        return part
-    text = COMMAND.sub("", part.text)
-    return replace(part, text=text + commands if part.kind == "note" else text)
 
 
 def _tips(report: ReportContext, contents: Contents) -> Callable[[TableCell], str]:

@@ -167,7 +167,7 @@ def sentences(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
         DRAWN,
         title_of(report),
         undertrained.warning(report),
-        sensitivity(report, groups).after(conclusion.sentence(report, groups)),
+        sensitivity(report, groups).after(conclusion.sentence(report, groups).with_command),
         *(_of_group(report, group) for group in groups),
         f"{ROUNDED} {conclusion.how(groups)}" if groups else "",
     ]

@@ -56,7 +56,8 @@ def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 def parts(protocol: Protocol) -> dict[str, str]:
     """Return a digest of what each key says at this scale: of each row and each section one of its own."""
     stated = dict(protocol.document.value) if protocol.document else {}
-    stated.pop("scales", None)  # the one that is run is in all other keys
+    for key in ("scales", "detects"):  # the scale that is run is in all other keys; a forecast
+        stated.pop(key, None)
     layout = stated.get("layout")
     judged = layout.get("metric") if isinstance(layout, dict) else None
     values = {"layout.metric": judged} if judged else {}  # which one is compared

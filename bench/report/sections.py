@@ -20,6 +20,12 @@ class Text:
 
     text: str
     kind: Literal["plain", "sentence", "warning", "note"] = "plain"
+    command: str = ""  # what to run next; on a page it stands in the section's note
+
+    @property
+    def with_command(self) -> str:
+        """The text and, in brackets before its last stop, the command."""
+        return f"{self.text.removesuffix('.')} ({self.command})." if self.command else self.text
 
 
 @dataclass(frozen=True)
@@ -53,3 +59,8 @@ class Section:
     folded: bool = False  # on a page: shut until it is opened
     first: bool = False  # on a page: before the tables
     forms: frozenset[str] = EVERYWHERE
+
+    @property
+    def commands(self) -> list[str]:
+        """The next commands that its texts name."""
+        return [part.command for part in self.parts if isinstance(part, Text) and part.command]

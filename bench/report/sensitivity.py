@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import median
 
 from bench.errors import enumerated
-from bench.protocol import Protocol
 from bench.report.context import ReportContext
 from bench.report.footnotes import counted
 from bench.report.names import metric_title
@@ -159,7 +157,7 @@ def _detected(
 
     Nothing where nothing was planned and no control was run.
     """
-    planned = " ".join(_planned(report.protocol))
+    planned = report.protocol.detects
     parts = [f"planned {planned}"] * bool(planned)
     by_section: dict[int, list[str]] = {}
     for group in groups:
@@ -197,17 +195,6 @@ def _without_planned_dose(report: ReportContext, groups: Sequence[VerdictGroup])
     planned = {section for name in doses for section in sections_of(rows[name])}
     done = {g.section for g in groups for c in g.controls if c.key.row in doses}
     return sorted(planned & {group.section for group in groups} - done)
-
-
-def _planned(protocol: Protocol) -> Iterator[str]:
-    """Yield what the first comment of the protocol's file says that the study sees (``# Sees:``)."""
-    path = protocol.document.path if protocol.document else None
-    if path is not None and path.is_file():
-        head = path.read_text(encoding="utf-8").partition("title:")[0]
-        for said in re.findall(r"^# Sees: +(.*(?:\n# {2,}.*)*)", head, re.MULTILINE):
-            plain = re.sub(r"\n# +", " ", said).replace("with 80 % power, ", "")
-            head, _, more = re.sub(r" \(bench plan [^)]*\)", "", plain).rstrip(".").partition(". ")
-            yield f"{head} ({more[0].lower()}{more[1:]})" if more else head
 
 
 def measured(report: ReportContext, metric: str) -> str:

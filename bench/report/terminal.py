@@ -43,7 +43,7 @@ def lines_of(section: Section, width: int) -> str:
 def _part(part: Part, width: int) -> list[str]:
     match part:
         case Text() if part.kind != "note":
-            return [printable(part.text)]
+            return [printable(part.with_command)]
         case Table():
             caption = "" if part.scores else printable(part.caption)
             return ["\n".join(filter(None, (printable(part.title), _grid(part, width), caption)))]

@@ -96,7 +96,8 @@ def _part(part: Part) -> list[str]:
     match part:
         case Text():
             bold, small = part.kind in ("sentence", "warning"), part.kind == "note"
-            text = f"\\textbf{{{escape(part.text)}}}" if bold else escape(part.text)
+            escaped = escape(part.with_command)
+            text = f"\\textbf{{{escaped}}}" if bold else escaped
             return [f"{{\\footnotesize {text}\\par}}" if small else f"{text}\\par\\smallskip"]
         case Table():
             title = [_heading(part.title)] if part.title else []

@@ -46,7 +46,7 @@ def document(title: str, about: str, sections: Sequence[Section], warning: str =
 def _part(part: Part) -> list[str]:
     match part:
         case Text():
-            return [TEXTS.get(part.kind, "{}").format(_md(part.text))]
+            return [TEXTS.get(part.kind, "{}").format(_md(part.with_command))]
         case Table():
             return [
                 f"### {_md(part.title)}" if part.title else "",

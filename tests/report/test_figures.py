@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from bench import plugins
 from bench.protocol import Finetune, Layout, Net, Quoted, Row, View
 from bench.record import CURVE
 from bench.report import figures
@@ -308,6 +309,19 @@ def test_a_curve_of_a_dose_is_that_of_its_ceiling(protocol, records):
     study = protocol(rows={"a": Row("scratch", "net"), **tops})
     drawn = figures._distinct(context_of(study, records({"row": "a"}), Extras(curves=curves)))
     assert drawn == [("supervised (top)", curves["half"])]
+
+
+@pytest.mark.usefixtures("no_plugins")
+def test_a_term_has_the_words_that_its_method_declares(protocol, records, tmp_path):
+    """Also one from outside, whose file is not run; other terms keep their names."""
+    mine = 'class Mine(Method):\n    terms = {"alive": "live pairs"}\nraise OSError'
+    (tmp_path / "mine.py").write_text(f"from bench.method import Method\n{mine}")
+    plugins.use([tmp_path / "mine.py"])
+    curve = {"step": (1,), "loss": (2.0,), "alive": (0.5,), "inter": (1.0,)}
+    study = protocol(rows={"a": Row("mine", "net"), "b": Row("voco", "net")})
+    read = context_of(study, records({"row": "a"}), Extras(curves={"a": curve, "b": curve}))
+    drawn = [list(curve)[2:] for _, curve in figures._distinct(read)]
+    assert drawn == [["live pairs", "inter"], ["pairs with a cosine above 0", "inter"]]
 
 
 def test_a_digest_is_of_the_input_and_of_nothing_else(context, records):

@@ -644,4 +644,4 @@ def test_where_nothing_is_compared_a_page_of_several_rows_says_why(
 ):
     read = protocol(rows=dict.fromkeys(names, row))
     report = context_of(read, four(records, dict.fromkeys(names, 0.8)), Extras())
-    assert conclusion.sentence(report, ()) == expected
+    assert conclusion.sentence(report, ()).text == expected

@@ -144,16 +144,17 @@ def test_one_pretraining_and_weights_from_a_file_are_weights_only(context):
     assert {row.key.row: row.judged.verdict for row in group.rows} == dict.fromkeys(
         "bc", "these weights only"
     )
-    assert sentence(study, [group]).startswith(
-        "No conclusion about the methods: each of the 2 comparisons with scratch rests on one"
+    text = sentence(study, [group]).with_command
+    assert text.startswith(
+        "No conclusion about the methods: each of the 2 comparisons with scratch"
     )
     step = "Next step: add seeds (bench run ... --set finetune.seeds=[0,1,2] --set pretrain.seeds=paired)."
-    assert sentence(study, [group]).endswith(step.replace("--set finetune.seeds=[0,1,2] ", ""))
+    assert text.endswith(step.replace("--set finetune.seeds=[0,1,2] ", ""))
     files = [row for row in group.rows if row.key.row == "c"]
     step_of_files = "Next step: add weights of other pretrainings, each as a row of its own."
-    assert next_step(study, files) == step_of_files
+    assert next_step(study, files).with_command == step_of_files
     one = context(*scores("a", 0.0, (0,), (0,)), *scores("b", 0.3, (0,), (0,)))
-    assert sentence(one, verdicts(one)).endswith(step)
+    assert sentence(one, verdicts(one)).with_command.endswith(step)
     assert group.rows[0].flips == pytest.approx(2 / 2**PATIENTS)
     assert (
         "these weights alone: better" in verdict_tables(study, [group])[0].lines[0].entries[0].tip
@@ -362,7 +363,7 @@ def test_a_verdict_that_its_interval_contradicts_says_why_on_its_line(
         f"not separable ({why})" if why else "better"
     }
     none = " With 5 patients no row can be called better or worse."
-    assert sentence(study, verdicts(study)).endswith(none) is (patients == 5)
+    assert sentence(study, verdicts(study)).text.endswith(none) is (patients == 5)
     paths = report.write(protocol(rows=compared), records(*rows), tmp_path, figures=False)
     if why:
         for text in (paths.markdown.read_text(), paths.tex.read_text(), paths.text):
@@ -740,17 +741,11 @@ def test_a_page_without_a_positive_control_warns_of_what_is_not_separable(contex
         ]
 
 
-def test_what_was_planned_to_be_detected_and_what_is_detected_stand_in_one_sentence(
-    context, usual, tmp_path
-):
-    """Both after Holm's correction over all rows; a command is no word of a page."""
-    file = tmp_path / "study.yaml"
-    file.write_text(
-        "# Sees:       with 80 % power, 1.1 points at 100 % of the labels (bench plan --detect 1).\n"
-        "#             The noise is that of a pilot.\ntitle: Study\n"
-    )
+def test_what_was_planned_to_be_detected_and_what_is_detected_stand_in_one_sentence(context, usual):
+    """Both after Holm's correction over all rows."""
     study = context(*usual)
-    study = replace(study, protocol=replace(study.protocol, document=SimpleNamespace(path=file)))
+    planned = "1.1 points at 100 % of the labels (the noise is that of a pilot)"
+    study = replace(study, protocol=replace(study.protocol, detects=planned))
     (group,) = verdicts(study)
     noise = noise_of([row.judged.comparison for row in group.rows])
     least = 100 * detectable(noise, PATIENTS, len(SEEDS), comparisons=3)
@@ -843,7 +838,7 @@ def test_positive_controls_win_no_mark_and_no_rank_and_stand_last(context, usual
     assert {line.words[0] for line in ranked.table.lines} == {"A", "B", "C", "D"}
     ((hardest,),) = (section.parts for section in worst(study))
     assert not any("Top" in line.words[2] for line in hardest.lines)
-    assert sentence(study, verdicts(study)).startswith("3 comparisons with scratch:")
+    assert sentence(study, verdicts(study)).text.startswith("3 comparisons with scratch:")
     (figure,) = forest_figures(study, verdicts(study))
     assert figure.name == "forest" and "Top" not in [
         text.get_text() for text in figure.draw().axes[0].get_yticklabels()
@@ -890,7 +885,7 @@ def test_a_page_with_both_tuning_rules_says_which_verdicts_survive(protocol, rec
     ((table,),) = (section.parts for section in survivals(study, verdicts(study)))
     survived = {line.words[0]: line.words[-1] for line in table.lines}
     assert survived == {"B": "yes (the same runs)", "C": "no", "D": "no"}
-    text = sentence(study, verdicts(study))
+    text = sentence(study, verdicts(study)).text
     assert text.endswith(" 1 of these repeats the runs of another section.")
     assert table.caption.startswith("Verdicts that differ between the two sections: 2 of 3.")
     assert table.caption.endswith("also differ in these settings: norm.")

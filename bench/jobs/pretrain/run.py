@@ -212,11 +212,10 @@ def handed_on(method: Method, network: nets.Network) -> dict[str, Tensor]:
     try:
         transfer.rehearse(tensors, network)
     except BenchError as error:
-        # its advice is about a file that somebody chose
-        why = str(error).rpartition("; ")[0] or str(error)
         raise BenchError(
-            f"{blame.defined(written)}: fine-tuning could not load what transfer returns: {why}; return the "
-            "network's own names and shapes, as self.handed('encoder') does"
+            f"{blame.defined(written)}: fine-tuning could not load what transfer returns: {error.why}",
+            # not the error's advice: that is about a file that somebody chose
+            "return the network's own names and shapes, as self.handed('encoder') does",
         ) from None
     return dict(tensors)
 
