@@ -52,9 +52,7 @@ class Pretrainings:
         parts = self._once(
             arm, ("reads", seed, labels), lambda: mixing.mixed(self.cohorts, arm, section, labels)
         )
-        needs = tuple(
-            self.prepare(arm.protocol, m.dataset, m.recipe) for m in mixture.parts(section)
-        )
+        needs = tuple(self._mixed(arm.protocol, section))
         budget = specs.steps(section, mixing.count(section, parts))
         spec = PretrainSpec(
             method=method,
@@ -114,12 +112,35 @@ class Pretrainings:
                 seen.append(None if steps is None else steps * settings.batch)
         return None if None in seen else max(filter(None, seen))
 
+    def _mixed(self, protocol: Protocol, section: Pretrain) -> Iterator[str]:
+        """Yield the preparation of each data set of a mixture; of a fault it says which entry states it."""
+        for number, mix in enumerate(mixture.parts(section)):
+            try:
+                yield self.prepare(protocol, mix.dataset, mix.recipe)
+            except Misstated as error:
+                in_entry = bool(section.datasets) and section.datasets[number].recipe is not None
+                key = f"datasets.{number}.recipe" if in_entry else error.key
+                raise Misstated(key, str(error)) from None
+
+    def recipe(self, protocol: Protocol, name: str, recipe: str | Recipe | None) -> PrepareSpec:
+        """Return how a data set is prepared by a recipe, as a protocol changes it.
+
+        Raises:
+            Misstated: as ``Cohorts.prepare``. BenchError: only with the protocol's changes; names their line.
+        """
+        try:
+            return self.cohorts.prepare(name, recipe or "default", protocol.recipe)
+        except Misstated as error:
+            self.cohorts.prepare(
+                name, recipe or "default", {}
+            )  # if it is wrong itself, this is said
+            with protocol.at():
+                raise error from None
+
     def prepare(self, protocol: Protocol, name: str, recipe: str | Recipe | None) -> str:
         """Add the preparation of a data set by a recipe, as a protocol changes it, and return it."""
         if (protocol.name, name, recipe) not in self._prepared:
-            job = self.plan.add(
-                Job(self.cohorts.prepare(name, recipe or "default", protocol.recipe))
-            )
+            job = self.plan.add(Job(self.recipe(protocol, name, recipe)))
             self.plan.sizes[job] = len(self.cohorts.cases(name) or ())
             self._prepared[protocol.name, name, recipe] = job
         return self._prepared[protocol.name, name, recipe]
