@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from bench.data import case_filter
 from bench.data.parts import Entry, Part, Which
+from bench.data.recipe import largest
 from bench.data.split import Fold
 from bench.dataset import Case, Recipe
 from bench.errors import BenchError, Misstated
@@ -26,6 +27,7 @@ from bench.plan.dag import Plan
 from bench.plan.mixing import Read
 from bench.protocol import Pretrain, Protocol, beside, mixture
 from bench.protocol.sections import Finetune, OnlineProbe, Pretraining
+from bench.ranges import Triple
 from bench.typed import narrowed
 
 T = TypeVar("T")
@@ -75,6 +77,8 @@ class Pretrainings:
             spec = replace(spec, probe=online)
             needs = (*needs, self._probed(arm, section, probe, network))
         job = self.plan.add(Job(spec, needs))
+        if section.leaks != "drop":  # else it is not known yet which cases are read
+            self.plan.volumes[spec.volumes_key(needs)] = self._volumes(section, parts, needs)
         self.plan.wait(job, guard)
         if read := mixing.count(section, parts):
             self.plan.scans[job] = read, mixing.unlabelled(section, parts)
@@ -84,6 +88,19 @@ class Pretrainings:
         self.guards[job, arm.protocol.name] = guard
         _has_snapshot(arm, spec.pretrain)
         return job
+
+    def _volumes(
+        self, section: Pretrain, parts: Sequence[Read], needs: Sequence[str]
+    ) -> frozenset[Triple]:
+        """Return the sizes, at most, of the prepared volumes that a pretraining reads and headers state."""
+        chosen = {(name, case.id) for name, case in mixing.chosen(section, parts)}
+        volumes = set[Triple]()
+        for part, job in zip(parts, needs, strict=False):
+            cases = [case for case in part.cases if (part.data.dataset, case.id) in chosen]
+            recipe = self.plan.spec(job, PrepareSpec).recipe
+            grids = self.cohorts.contents.grids(cases)
+            volumes |= {largest(shape, spacing, recipe) for shape, spacing in grids}
+        return frozenset(volumes)
 
     def _probed(self, arm: Arm, section: Pretrain, probe: OnlineProbe, network: NetSpec) -> str:
         """Add the preparation of the data set that an online probe reads and return it."""

@@ -115,6 +115,14 @@ CROPS = [
     ),
     (NETS.format("segresnet, preset: small, crop: [32, 32, 32]"), UNFIT.format("segresnet/small")),
     (FLAT, "weights of network unet3d/small do not fit unet2d/small"),
+    (
+        "rows: {pair: {method: voco}}",
+        r"grid of .* needs \(128, 128, 32\) voxels and a volume has \(\d+, .*recipe resize to",
+    ),
+    (  # 0.25 mm: a smaller crop fits
+        "rows: {pair: {method: voco}}\npretrain: {recipe: {scale: zscore, spacing: [0.25, 0.25, 0.25]}}",
+        r"row 'pair': a \(4, 4, 1\) grid of .*; use \[\d+, \d+, \d+\], which fits all rows",
+    ),
 ]
 
 HEAD = (
