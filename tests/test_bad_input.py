@@ -158,11 +158,11 @@ SLIPS = {  # a name under [data] of bench.toml: what a plan says of it
 }
 
 
-@pytest.mark.parametrize(("name", "told"), SLIPS.items())
-def test_a_plan_names_what_is_no_data_set_in_bench_toml(name, told, written, capsys):
+@pytest.mark.parametrize(("name", "text"), SLIPS.items())
+def test_a_plan_names_what_is_no_data_set_in_bench_toml(name, text, written, capsys):
     Path("bench.toml").write_text(f"[data]\n{name} = 'empty'\n")
     assert main(["plan", written(), "--out", "out"]) == 0
-    assert capsys.readouterr().err == (f"bench: bench.toml:2: {told}\n" if told else "")
+    assert capsys.readouterr().err == (f"bench: bench.toml:2: {text}\n" if text else "")
 
 
 def test_without_slurm_nothing_is_written(written, capsys, monkeypatch):

@@ -128,8 +128,8 @@ def read_weights(
         return tensors, manifest
     bare = _bare(path, _unwrapped(content))
     recognised = _recognise(bare, content)
-    whole = receiver is not None and NNUNET not in content and _is_whole(bare, receiver)
-    if recognised is None or whole:
+    is_ours = receiver is not None and NNUNET not in content and _is_whole(bare, receiver)
+    if recognised is None or is_ours:
         return _under_own_names(path, bare, receiver and receiver(), preset)
     layout, view, left_out = recognised
     named = _renamed(path, layout, view)

@@ -126,8 +126,8 @@ class Plan:
 
     def context(self, processes: int = 1) -> PlanContext:
         """Return what a job's cost and refusals look at."""
-        known = (self.jobs, self.sizes, self.sides, self.threads, self.roots)
-        return PlanContext(*known, processes, self.volumes)
+        per_job = (self.jobs, self.sizes, self.sides, self.threads, self.roots)
+        return PlanContext(*per_job, processes, self.volumes)
 
     def add(self, job: Job) -> str:
         """Add a job unless an equal one is there; return its id."""

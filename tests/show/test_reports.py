@@ -145,8 +145,8 @@ CONSTANT = {  # task, what each run gives for its cases: how many of the runs ar
 }
 
 
-@pytest.mark.parametrize(("task", "runs", "told"), CONSTANT.values(), ids=CONSTANT)
-def test_runs_that_predict_the_same_for_every_case_are_told(task, runs, told, drawn, tmp_path):
+@pytest.mark.parametrize(("task", "runs", "text"), CONSTANT.values(), ids=CONSTANT)
+def test_runs_that_predict_the_same_for_every_case_are_told(task, runs, text, drawn, tmp_path):
     columns, cells = {"task": task, "section": "lungs", "fraction": 25}, []
     for number, scores in enumerate(runs):
         (tmp_path / f"{number}").mkdir()
@@ -154,7 +154,7 @@ def test_runs_that_predict_the_same_for_every_case_are_told(task, runs, told, dr
         cells.append(SimpleNamespace(columns=columns, evaluate=f"{number}", row="pair"))
     plan, protocol = SimpleNamespace(cells={"m": cells}), SimpleNamespace(name="m")
     lines = [*gather.constant(protocol, plan, SimpleNamespace(jobs=tmp_path))]
-    assert bool(lines) == bool(told) and told in "".join(lines)
+    assert bool(lines) == bool(text) and text in "".join(lines)
     if lines:
         drawn({"constant": lines})
         assert lines[0] in (tmp_path / "out/reports/m/index.html").read_text()
