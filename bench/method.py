@@ -155,6 +155,17 @@ class MethodParams(Named):
             BenchError: says what does not fit.
         """
 
+    def check_volume(self, crop: Triple, shape: Triple) -> None:
+        """Refuse volumes that ``read`` cannot read; the plan asks where headers state their size.
+
+        Args:
+            crop: size of a view in voxels.
+            shape: of a prepared volume, in voxels.
+
+        Raises:
+            BenchError: says what does not fit.
+        """
+
     def check_data(self, data: Sequence[Entry]) -> None:
         """Refuse a mixture that lacks what the loss reads, such as class labels of its data sets.
 

@@ -6,14 +6,15 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import digest, plugins, records, stand_ins
+from bench import digest, plugins, records, registry, stand_ins
 from bench.data.contents import Bar, no_bar
 from bench.data.roots import Contents, Roots
 from bench.document import read_toml
-from bench.errors import BenchError, printable
+from bench.errors import BenchError, printable, unknown
 from bench.jobs import scoring
 from bench.jobs.training_kind import TrainingKind
 from bench.plan import Plan, Planner
@@ -22,7 +23,7 @@ from bench.protocol import Protocol, read_all
 from bench.runtime import stale
 from bench.runtime.sources import touched
 from bench.store import Store
-from bench.typed import canonical, plain
+from bench.typed import SURE, canonical, plain
 
 if TYPE_CHECKING:
     from bench.executors.local import Queue
@@ -83,6 +84,23 @@ def make_plan(
             planner.expand(protocol)
         contents.save()
         return planner.finish()
+
+
+def misnamed(request: Request, protocols: list[Protocol]) -> list[str]:
+    """Return a line for each name in bench.toml that is near a data set's and is none, or lies in no layout."""
+    roots = Roots.here(request.data)
+    read = {name for protocol in protocols for name in stand_ins.read_by(protocol)}
+    lacking = {name for name in read if roots.find(name) is None}
+    document, lines = read_toml(BENCH_TOML), list[str]()
+    if document is None:
+        return []
+    for name in {*roots.strange()} - read:
+        in_layout = (roots.named[name] / "dataset.json").is_file()
+        names = lacking if in_layout else lacking | {*registry.names("dataset")}
+        if near := get_close_matches(name, names, n=1, cutoff=SURE):
+            where = document.where(("data", name))
+            lines.append(f"{where}: {unknown('data set', name, near)}")
+    return sorted(lines)
 
 
 def mend(plan: Plan, store: Store) -> list[str]:

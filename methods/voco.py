@@ -126,7 +126,11 @@ class VoCo(Method):
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse a grid of bases that does not fit into volumes of a known size."""
             if recipe.resize is not None:
-                grid.window_of(self.input_crop or crop, self.grid, recipe.resize)
+                self.check_volume(crop, recipe.resize)
+
+        def check_volume(self, crop: Triple, shape: Triple) -> None:
+            """Refuse volumes that are smaller than the grid of bases."""
+            grid.window_of(self.input_crop or crop, self.grid, shape)
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read a window of ``grid`` base crops and random crops in it, with their overlaps."""

@@ -151,6 +151,20 @@ def test_half_precision_is_refused_by_a_run_and_told_by_a_plan(
     assert told.split(" and this")[0].removeprefix("pretrain.precision bf16 ") in shown.err
 
 
+SLIPS = {  # a name under [data] of bench.toml: what a plan says of it
+    "msd04_hipocampus": f"data.msd04_hipocampus: no data set named 'msd04_hipocampus'; did you mean {NAME!r}?",
+    "acdcc": "data.acdcc: no data set named 'acdcc'; did you mean 'acdc'?",
+    "my_own_scans": "",
+}
+
+
+@pytest.mark.parametrize(("name", "text"), SLIPS.items())
+def test_a_plan_names_what_is_no_data_set_in_bench_toml(name, text, written, capsys):
+    Path("bench.toml").write_text(f"[data]\n{name} = 'empty'\n")
+    assert main(["plan", written(), "--out", "out"]) == 0
+    assert capsys.readouterr().err == (f"bench: bench.toml:2: {text}\n" if text else "")
+
+
 def test_without_slurm_nothing_is_written(written, capsys, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda tool: None)
     line = refusal(capsys, "run", written(), "--out", "out", "--executor", "slurm")

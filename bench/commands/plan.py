@@ -37,6 +37,8 @@ def body(arguments: argparse.Namespace) -> int:
     _card(arguments, cluster)  # a mistake is told before the data are read
     protocols = request.read()
     _before(request.protocols, protocols)
+    for line in [] if request.phantoms else run.misnamed(request, protocols):
+        print(f"bench: {printable(line)}", file=sys.stderr)
     Store.check_place(request.out)
     processes = cluster.world if cluster else 1
     plan = run.make_plan(request, protocols, need_data=False, processes=processes, bar=bar)

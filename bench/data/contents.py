@@ -22,6 +22,7 @@ from typing import Any
 
 from bench.dataset import Case, clean, files_of, zip_of
 from bench.errors import BenchError
+from bench.ranges import Triple
 from bench.volumes import zipped
 from bench.volumes.files import is_there
 from bench.workers import work
@@ -32,9 +33,13 @@ SLOW = 2e-5  # seconds to ask about a file from which threads wait side by side:
 ALONE = 4000  # files to read for the first time from which processes pay
 SUM, HEADER = 1, 2  # places in an entry of the memory, after the stamp
 UNKNOWN = "-"
-FORMS = {SUM: re.compile(r"[0-9a-f]{64}"), HEADER: re.compile(r"[0-9]{1,9}(x[0-9]{1,9}){3}")}
+FORMS = {
+    SUM: re.compile(r"[0-9a-f]{64}"),
+    HEADER: re.compile(r"[0-9]{1,9}(x[0-9]{1,9}){3}(@[0-9.e+-]{1,30}){3}"),
+}
 Progress = Callable[[int, int], None]  # how many of how many
 Bar = Callable[[str], AbstractContextManager[Progress]]
+Grid = tuple[Triple, tuple[float, float, float]]  # voxels and mm along x, y, z
 Readings = dict[str, str | BenchError]
 
 
@@ -94,6 +99,16 @@ class Contents:
             else:
                 sound.add(alike)
         return faults
+
+    def grids(self, cases: Iterable[Case]) -> set[Grid]:
+        """Return the sizes, each with its spacing, that the headers of cases' first images state."""
+        names = {str(case.images[0]): None for case in cases}
+        texts = {*map(str, self._recalled(names, HEADER, _header).values())}
+        grids = set[Grid]()
+        for shape, *spacing in (text.split("@") for text in texts if FORMS[HEADER].fullmatch(text)):
+            (x, y, z, _), (dx, dy, dz) = map(int, shape.split("x")), map(float, spacing)
+            grids.add(((x, y, z), (dx, dy, dz)))
+        return grids
 
     def file(self, path: Path) -> str:
         """Return the SHA-256 of a file; of one that is gone as it was seen last, empty where it never was."""
@@ -255,7 +270,7 @@ def _fault(
     for header in headers:
         if isinstance(header, BenchError):
             return str(header)
-        sizes = tuple(map(int, header.split("x")))
+        sizes = tuple(map(int, header.partition("@")[0].split("x")))
         shapes.append(sizes[:-1])
         counts.append(sizes[-1])
     images = counts[: len(case.images)]
@@ -285,7 +300,8 @@ def _header(name: str) -> str:
     header = read_header(Path(name))
     if header.stated.conflict:
         raise BenchError(f"{name}: {header.stated.conflict}")
-    return "x".join(str(n) for n in (*header.shape, header.channels))
+    shape = "x".join(str(n) for n in (*header.shape, header.channels))
+    return "@".join([shape, *(str(float(side)) for side in header.spacing)])
 
 
 def _voxel_file(name: str) -> Path | None:

@@ -250,6 +250,13 @@ def _target(geometry: Geometry, recipe: Recipe) -> Triple:
     return _triple([max(1, int(n * old / new + 0.5)) for n, old, new in sides])
 
 
+def largest(native: Triple, spacing: tuple[float, float, float], recipe: Recipe) -> Triple:
+    """Return the size of a prepared volume; where its foreground is cut out, the most that it can be."""
+    x, y, z = native
+    box = _centre(native, recipe.centre) if recipe.centre else ((0, x), (0, y), (0, z))
+    return _target(Geometry(native, spacing, box, native), recipe)
+
+
 def _triple(sizes: Sequence[int]) -> Triple:
     x, y, z = (int(n) for n in sizes)
     return (x, y, z)

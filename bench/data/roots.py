@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 from bench import registry
@@ -11,6 +12,7 @@ from bench.data.contents import Contents as Contents
 from bench.dataset import Dataset
 from bench.document import read_toml
 from bench.errors import BenchError, Misstated, unknown
+from bench.typed import SURE
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Roots:
         folder = self.named.get(name) or (self.data / name if self.data else None)
         return folder if folder is not None and folder.is_dir() else None
 
+    def strange(self) -> list[str]:
+        """Return the names of bench.toml that no registered data set has: one's folders, or slips."""
+        return [name for name in self.named if name not in registry.names("dataset")]
+
     def require(self, name: str) -> Path:
         """Return a data set's folder.
 
@@ -52,8 +58,12 @@ class Roots:
                     f"data set {name!r}: {where}; correct it in bench.toml, under [data]"
                 )
             where = _absent(self.data / name) if self.data else "no --data DIR was given"
+            if near := get_close_matches(name, self.strange(), n=1, cutoff=SURE):
+                where += f", and [data] of bench.toml has {near[0]!r}; if this is the same, correct its name, else"
+            else:
+                where += ";"
             raise BenchError(
-                f"data set {name!r}: {where}; put it or a link to it there, name it in bench.toml "
+                f"data set {name!r}: {where} put it or a link to it there, name it in bench.toml "
                 f"under [data], or make a phantom with 'bench phantom {name} DIR'"
             )
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +13,7 @@ from bench.job import Job, Spec
 from bench.nets import catalog
 from bench.nets.public_weights import Stated
 from bench.protocol.sections import Initial, Net
+from bench.ranges import Triple
 from bench.typed import sparse
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class PlanContext:
     threads: Mapping[str, int] = field(default_factory=dict)
     roots: Mapping[str, str] = field(default_factory=dict)  # data set -> folder
     processes: int = 1  # that share a pretraining
+    # sizes of the prepared volumes that a pretraining reads, at most; by ``volumes_key``
+    volumes: Mapping[str, Collection[Triple]] = field(default_factory=dict)
 
     def speed(self, job: Job) -> float:
         """Return floating point operations a second of the threads that a job has."""

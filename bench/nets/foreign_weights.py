@@ -64,6 +64,7 @@ PATCH = 16  # voxels a side of UNETR's patches
 BENCH = "bench's own names"  # a layout: of the network that the weights are for
 ENCODER = "encoder."
 OPEN = "left_open"  # in a manifest's params: what a file's tensors do not tell
+NNUNET = "network_weights"  # holds the tensors of nnU-Net's files and nnssl's, where a decoder's names are ours
 OURS = "bench_manifest"  # beside the tensors, where ``exported`` wrote the file
 
 
@@ -127,7 +128,8 @@ def read_weights(
         return tensors, manifest
     bare = _bare(path, _unwrapped(content))
     recognised = _recognise(bare, content)
-    if recognised is None:
+    is_ours = receiver is not None and NNUNET not in content and _is_whole(bare, receiver)
+    if recognised is None or is_ours:
         return _under_own_names(path, bare, receiver and receiver(), preset)
     layout, view, left_out = recognised
     named = _renamed(path, layout, view)
@@ -290,6 +292,22 @@ def _under_own_names(
         params=_noted(BENCH, left_out),
     )
     return ours, manifest
+
+
+def _is_whole(tensors: Tensors, receiver: Callable[[], Model]) -> bool:
+    """Tell whether these are all of a network of ours: its encoder and what follows, by names and shapes.
+
+    An encoder's names and shapes can be its authors', whose kernels may have other axes; a decoder's are not.
+    """
+    outside = [name for name in tensors if not name.startswith(ENCODER)]
+    if not outside or len(outside) == len(tensors):
+        return False
+    network = receiver()
+    state = network.state_dict()
+    return tensors.keys() == state.keys() and all(
+        value.shape == state[name].shape or name.startswith(network.output)
+        for name, value in tensors.items()
+    )
 
 
 def _named_as(network: Model, tensors: Tensors) -> tuple[Tensors, Counter[str]]:

@@ -13,6 +13,7 @@ from bench import registry, typed
 from bench.data import case_filter, values
 from bench.data import split as splits
 from bench.data.parts import Division, Narrowed, Part, Value, Which
+from bench.data.recipe import consistent
 from bench.data.roots import Contents, Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
 from bench.digest import short
@@ -216,7 +217,11 @@ class Cohorts:
         return len(selected)
 
     def prepare(self, name: str, recipe: str | Recipe, over: Mapping[str, Any]) -> PrepareSpec:
-        """Return the spec of the job that prepares a data set by a recipe, which ``over`` changes."""
+        """Return the spec of the job that prepares a data set by a recipe, which ``over`` changes.
+
+        Raises:
+            Misstated: no recipe of this name, one that contradicts itself, or channels that are not there.
+        """
         dataset = self.dataset(name)
         if isinstance(recipe, str):
             if recipe not in dataset.recipes:
@@ -227,11 +232,26 @@ class Cohorts:
         recipe = typed.build(
             Recipe, {**vars(recipe), **over}, lambda keys: f"recipe.{'.'.join(keys)}"
         )
+        _check_recipe(name, dataset, recipe)
         cases = self.cases(name)
         if cases is not None and name not in self._digests:
             self._digests[name] = self.contents.digest(cases)
         return PrepareSpec(
             name, dataset.version, recipe, self._digests.get(name), _outside(name, dataset)
+        )
+
+
+def _check_recipe(name: str, dataset: Dataset, recipe: Recipe) -> None:
+    try:
+        consistent(recipe)
+    except BenchError as error:
+        raise Misstated("recipe", str(error).removeprefix("recipe: ")) from None
+    if not all(0 <= channel < len(dataset.channels) for channel in recipe.channels or ()):
+        listed = ", ".join(f"{number} {text}" for number, text in enumerate(dataset.channels))
+        raise Misstated(
+            "recipe",
+            f"channels {list(recipe.channels or ())}: data set {name!r} has only the channels {listed}; use these "
+            "numbers",
         )
 
 

@@ -12,6 +12,7 @@ from bench.jobs.kind import PlanContext, Sides
 from bench.jobs.scoring import Scoring
 from bench.nets.public_weights import Stated
 from bench.plan.initialisation import WeightFiles
+from bench.ranges import Triple
 
 S = TypeVar("S", bound=Spec)
 
@@ -62,6 +63,8 @@ class Plan:
     threads: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)  # job -> cases; 0 if not known
     sides: dict[str, Sides] = field(default_factory=dict)  # guard -> what it compares
+    # sizes of the volumes that pretrainings read, as in a ``PlanContext``
+    volumes: dict[str, frozenset[Triple]] = field(default_factory=dict)
     # job -> what it waits for, unneeded
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # protocol: panel's title -> embed job
@@ -123,7 +126,8 @@ class Plan:
 
     def context(self, processes: int = 1) -> PlanContext:
         """Return what a job's cost and refusals look at."""
-        return PlanContext(self.jobs, self.sizes, self.sides, self.threads, self.roots, processes)
+        per_job = (self.jobs, self.sizes, self.sides, self.threads, self.roots)
+        return PlanContext(*per_job, processes, self.volumes)
 
     def add(self, job: Job) -> str:
         """Add a job unless an equal one is there; return its id."""

@@ -42,15 +42,18 @@ def count(section: Pretrain, parts: Sequence[Read]) -> int:
     """Return how many cases are read; 0 where a data set is not here and so nobody knows."""
     if not all(part.present for part in parts):
         return 0
-    cases = [(part.data.dataset, case) for part in parts for case in part.cases]
-    return len(case_filter.shared(cases, overall(section), section.first_seed))
+    return len(chosen(section, parts))
 
 
 def unlabelled(section: Pretrain, parts: Sequence[Read]) -> int:
     """Return how many of these cases have no label."""
+    return sum(case.label is None for _, case in chosen(section, parts))
+
+
+def chosen(section: Pretrain, parts: Sequence[Read]) -> list[tuple[str, Case]]:
+    """Return the cases that are read, each with its data set."""
     cases = [(part.data.dataset, case) for part in parts for case in part.cases]
-    chosen = case_filter.shared(cases, overall(section), section.first_seed)
-    return sum(case.label is None for _, case in chosen)
+    return case_filter.shared(cases, overall(section), section.first_seed)
 
 
 def overall(section: Pretrain) -> Take:

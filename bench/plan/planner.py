@@ -23,7 +23,7 @@ from bench.jobs.scoring import Scoring
 from bench.metrics.request import LATENCY, REGRESSION, Request, check_tasks, fitting, looped
 from bench.plan import crop_faults, outside, specs
 from bench.plan.arm import Arm, Labels
-from bench.plan.cohorts import Cohorts, Target, check_folds
+from bench.plan.cohorts import Cohorts, Target, check_folds, recipe_of
 from bench.plan.dag import Cell, Plan, row_fault
 from bench.plan.initialisation import Initialisation, check_embeddings
 from bench.plan.pictures import Pictures
@@ -101,6 +101,11 @@ class Planner:
         for index, section in sections:  # all before any pretraining, which looks at every one
             with protocol.at(("finetune", str(index))):
                 check_folds(section, self.cohorts.target(section).folds)
+            for i in covered(protocol, index):
+                other = protocol.finetune[i]
+                with protocol.at(stated(protocol, i)):
+                    recipe = recipe_of(other, section, self.cohorts)
+                    self.pretrainings.recipe(protocol, other.dataset, recipe)
         for index, section in sections:
             self._section(protocol, index, section)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from bench.data import case_filter
 from bench.data.parts import Entry, Part, Which
+from bench.data.recipe import largest
 from bench.data.split import Fold
 from bench.dataset import Case, Recipe
 from bench.errors import BenchError, Misstated
@@ -26,6 +27,7 @@ from bench.plan.dag import Plan
 from bench.plan.mixing import Read
 from bench.protocol import Pretrain, Protocol, beside, mixture
 from bench.protocol.sections import Finetune, OnlineProbe, Pretraining
+from bench.ranges import Triple
 from bench.typed import narrowed
 
 T = TypeVar("T")
@@ -52,9 +54,7 @@ class Pretrainings:
         parts = self._once(
             arm, ("reads", seed, labels), lambda: mixing.mixed(self.cohorts, arm, section, labels)
         )
-        needs = tuple(
-            self.prepare(arm.protocol, m.dataset, m.recipe) for m in mixture.parts(section)
-        )
+        needs = tuple(self._mixed(arm.protocol, section))
         budget = specs.steps(section, mixing.count(section, parts))
         spec = PretrainSpec(
             method=method,
@@ -77,6 +77,8 @@ class Pretrainings:
             spec = replace(spec, probe=online)
             needs = (*needs, self._probed(arm, section, probe, network))
         job = self.plan.add(Job(spec, needs))
+        if section.leaks != "drop":  # else it is not known yet which cases are read
+            self.plan.volumes[spec.volumes_key(needs)] = self._volumes(section, parts, needs)
         self.plan.wait(job, guard)
         if read := mixing.count(section, parts):
             self.plan.scans[job] = read, mixing.unlabelled(section, parts)
@@ -86,6 +88,19 @@ class Pretrainings:
         self.guards[job, arm.protocol.name] = guard
         _has_snapshot(arm, spec.pretrain)
         return job
+
+    def _volumes(
+        self, section: Pretrain, parts: Sequence[Read], needs: Sequence[str]
+    ) -> frozenset[Triple]:
+        """Return the sizes, at most, of the prepared volumes that a pretraining reads and headers state."""
+        chosen = {(name, case.id) for name, case in mixing.chosen(section, parts)}
+        volumes = set[Triple]()
+        for part, job in zip(parts, needs, strict=False):
+            cases = [case for case in part.cases if (part.data.dataset, case.id) in chosen]
+            recipe = self.plan.spec(job, PrepareSpec).recipe
+            grids = self.cohorts.contents.grids(cases)
+            volumes |= {largest(shape, spacing, recipe) for shape, spacing in grids}
+        return frozenset(volumes)
 
     def _probed(self, arm: Arm, section: Pretrain, probe: OnlineProbe, network: NetSpec) -> str:
         """Add the preparation of the data set that an online probe reads and return it."""
@@ -114,12 +129,35 @@ class Pretrainings:
                 seen.append(None if steps is None else steps * settings.batch)
         return None if None in seen else max(filter(None, seen))
 
+    def _mixed(self, protocol: Protocol, section: Pretrain) -> Iterator[str]:
+        """Yield the preparation of each data set of a mixture; of a fault it says which entry states it."""
+        for number, mix in enumerate(mixture.parts(section)):
+            try:
+                yield self.prepare(protocol, mix.dataset, mix.recipe)
+            except Misstated as error:
+                in_entry = bool(section.datasets) and section.datasets[number].recipe is not None
+                key = f"datasets.{number}.recipe" if in_entry else error.key
+                raise Misstated(key, str(error)) from None
+
+    def recipe(self, protocol: Protocol, name: str, recipe: str | Recipe | None) -> PrepareSpec:
+        """Return how a data set is prepared by a recipe, as a protocol changes it.
+
+        Raises:
+            Misstated: as ``Cohorts.prepare``. BenchError: only with the protocol's changes; names their line.
+        """
+        try:
+            return self.cohorts.prepare(name, recipe or "default", protocol.recipe)
+        except Misstated as error:
+            self.cohorts.prepare(
+                name, recipe or "default", {}
+            )  # if it is wrong itself, this is said
+            with protocol.at():
+                raise error from None
+
     def prepare(self, protocol: Protocol, name: str, recipe: str | Recipe | None) -> str:
         """Add the preparation of a data set by a recipe, as a protocol changes it, and return it."""
         if (protocol.name, name, recipe) not in self._prepared:
-            job = self.plan.add(
-                Job(self.cohorts.prepare(name, recipe or "default", protocol.recipe))
-            )
+            job = self.plan.add(Job(self.recipe(protocol, name, recipe)))
             self.plan.sizes[job] = len(self.cohorts.cases(name) or ())
             self._prepared[protocol.name, name, recipe] = job
         return self._prepared[protocol.name, name, recipe]

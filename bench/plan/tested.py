@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bench.data import split as splits
-from bench.errors import BenchError, Misstated
+from bench.errors import Misstated
 from bench.jobs.kind import MAPS
 from bench.jobs.scoring import Scoring
 from bench.plan.arm import Arm
@@ -80,17 +80,20 @@ def _check_alike(arm: Arm, target: Target) -> None:
             f"{len(shared)} test patients of {target.name!r} also train or validate, the first is {shared[0]}; leave "
             "them out by 'where' or 'exclude', or use another data set",
         )
-    chosen = arm.target.folds_of(section)
-    if len(chosen) > 1 or len(target.folds) > 1:
-        name, split = (
-            (section.dataset, section.split)
-            if len(chosen) > 1
-            else (target.name, target.folds[0].name)
+    once = "test_on scores each patient once, and split {!r} of data set {!r} has several folds"
+    if len(target.folds) > 1:
+        raise Misstated(
+            "split",
+            f"{once.format(target.folds[0].name, target.name)}; leave 'split' out to test all of its "
+            "patients, or use a split of one fold",
         )
-        raise BenchError(
-            f"test_on scores each patient once, and split {split!r} of data set {name!r} has several folds; "
-            "set 'folds: [0]' of the section, or a split of one fold"
-        )
+    if len(arm.target.folds_of(section)) > 1:
+        with arm.protocol.at(("finetune", str(arm.index))):
+            raise Misstated(
+                "split",
+                f"{once.format(section.split, section.dataset)}; add 'folds: [0]' to this section, "
+                "or use a split of one fold",
+            )
 
 
 def _labels(target: Target, trained: Target, external: External) -> tuple[tuple[int, int], ...]:

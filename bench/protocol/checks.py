@@ -26,7 +26,7 @@ from bench.protocol.model import (
     pretrains,
     tuned_net,
 )
-from bench.protocol.sections import Finetune, Net, Pretrain, Training
+from bench.protocol.sections import SHORT, Finetune, Net, Pretrain, Training
 from bench.ranges import Triple
 
 PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
@@ -283,10 +283,27 @@ def _check_tuning(protocol: Protocol, name: str, row: Row) -> None:
         tuned = finetune_of(protocol, i, row)
         keys: Keys = ("rows", name, "finetune") if row.finetune else ("finetune", str(i))
         _check_section(protocol, tuned, keys)
+        _check_grid(protocol, name, i, tuned)
         net = tuned_net(protocol, row, tuned)
         if "z" in tuned.inference.mirror and net.crop[2] == 1:
             where = protocol.where((*keys, "inference", "mirror"))
             raise BenchError(f"{where}: windows of one slice have no z to flip; use x and y")
+
+
+def _check_grid(protocol: Protocol, name: str, index: int, tuned: Finetune) -> None:
+    """Refuse a row's value of which every recipe of a grid has another."""
+    lines, of_row = protocol.stated.lines, ("rows", name, "finetune")
+    for key, tried in (tuned.tune.over if tuned.tune else {}).items():
+        stated = (*of_row, *SHORT.get(key, key).split("."))
+        if stated not in lines or any(isinstance(value, dict) for value in tried):
+            continue
+        in_row = (*of_row, "tune") in lines
+        grid = (*(of_row if in_row else ("finetune", str(index))), "tune", "over", key)
+        instead = "" if in_row else ", or write 'tune: null' beside it to use this value"
+        raise BenchError(
+            f"{protocol.where(stated)}: {'.'.join(grid)} (line {lines.get(grid, '?')}) sets this key, and its values "
+            f"replace this one; remove one of them{instead}"
+        )
 
 
 def _check_section_names(protocol: Protocol) -> None:

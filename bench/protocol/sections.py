@@ -9,8 +9,9 @@ from itertools import product
 from typing import Annotated, Any, Literal
 
 from bench.dataset import Recipe
+from bench.errors import did_you_mean
 from bench.ranges import Part, Range, Share
-from bench.typed import SPARSE, percents, renamed, sparse
+from bench.typed import SPARSE, percents, renamed, sparse, suggested
 
 # Which numbers make sense. Upper bounds lie far above anything in the field: they catch slips.
 Triple = Annotated[tuple[int, int, int], Range(0, 4096, above=True, order=False)]  # voxels
@@ -632,11 +633,22 @@ class Tune:
     def __post_init__(self) -> None:
         if not self.over or not all(self.over.values()):
             raise ValueError("tune.over: name at least one key and the values to try for it")
+        stated = dict[str, str]()  # as typed, by the full key
         for key in self.over:
-            if SHORT.get(key, key).partition(".")[0] not in TUNABLE:
+            full = SHORT.get(key, key)
+            if full.partition(".")[0] not in TUNABLE:
+                near = [
+                    k
+                    for k in suggested(Finetune, key, [*SHORT])
+                    if k.partition(".")[0] in (*TUNABLE, *SHORT)
+                ]
+                hint = did_you_mean(near) if near else f"use a key of {', '.join(TUNABLE)}"
+                raise ValueError(f"tune.over: {key!r} cannot be tuned; {hint}")
+            if full in stated:
                 raise ValueError(
-                    f"tune.over: {key!r} cannot be tuned; use a key of {', '.join(TUNABLE)}"
+                    f"tune.over: {stated[full]!r} and {key!r} both set {full}; remove one of them"
                 )
+            stated[full] = key
         if len(self.grid) > LARGEST_GRID:
             raise ValueError(
                 f"tune.over: {len(self.grid)} recipes are more than {LARGEST_GRID}; use fewer values"

@@ -81,6 +81,7 @@ def sections(report: ReportContext, records: pd.DataFrame) -> list[Section]:
     clouds = [explained(extras.clouds)] if extras.clouds else []
     blocks: list[Notes | Table | None] = [
         Notes("Was scratch trained?", _plain(undertrained.notes(report))),
+        Notes("The same prediction for every test case", _plain(extras.constant)),
         Notes("How to read the numbers", _plain(_reading(report))),
         settings_tables.splits(report, records),
         settings_tables.pretrained(report, records),

@@ -301,6 +301,8 @@ class Supplement:
     defaults: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the methods' parameters
     # data set: patient: column: the group
     groups: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    # runs whose predictions are all alike
+    constant: tuple[str, ...] = ()
     # what was predicted for a challenge's server, and how to get it
     submissions: tuple[str, ...] = ()
     # the jobs of each row's pretrainings, and the command that writes their weights to a file

@@ -21,8 +21,9 @@ from bench.dataset import Case
 from bench.errors import BenchError, Damaged
 from bench.job import DESCRIBED, MANIFEST, SPEC, Job
 from bench.jobs.guard import spec as guard
+from bench.jobs.kind import MAPS
 from bench.jobs.pretrain.spec import PretrainSpec
-from bench.metrics.request import LATENCY
+from bench.metrics.request import LATENCY, REGRESSION
 from bench.nets.catalog import ARCHITECTURES
 from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, mixture, row_of
@@ -52,6 +53,7 @@ UNSCORED = (
     "predicted, but its scores for this protocol (or the result of its guard) are missing; run the protocol "
     "again"
 )
+ALIKE = 1e-6  # predictions that differ by less, as a share of the largest, are one
 POINTS = 100  # of a fine-tuning's curve
 FILE_NAME = re.compile(r"[^\w.-]+")  # what no file's name needs
 HUGE = 1e15  # beyond it nothing is drawn or printed
@@ -412,6 +414,30 @@ def groups(
         listed = participants.of_grouping(grouping.file, protocol.folder, name, cases)
         grouped[name] = listed.groups(pairs, grouping.by)
     return grouped
+
+
+def constant(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
+    """Yield which classifications and regressions predict the same class or number for every test case."""
+    import numpy as np
+
+    from bench.jobs import class_scores  # which loads Blosc2: reports of label maps open no array
+
+    runs: dict[tuple[str, str, int], list[bool]] = {}
+    for cell in plan.cells[protocol.name]:
+        columns, folder = cell.columns, store.jobs / cell.evaluate
+        if columns["task"] != MAPS and (folder / class_scores.FILE).is_file():
+            _, scores, classes = class_scores.read(folder)
+            predicted = scores[:, 0] if columns["task"] == REGRESSION else classes
+            same = len(predicted) > 1 and bool(np.ptp(predicted) <= ALIKE * np.abs(predicted).max())
+            runs.setdefault((columns["section"], cell.row, columns["fraction"]), []).append(same)
+    for (section, row, fraction), alike in runs.items():
+        if any(alike):
+            which = f"{sum(alike)} of {len(alike)} runs predict"
+            which = which if len(alike) > 1 else "its run predicts"
+            yield (
+                f"{section}, row {row}, {fraction} % of the labels: {which} the same for every test case, so the "
+                "score does not depend on the scans."
+            )
 
 
 def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:

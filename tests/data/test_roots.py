@@ -41,6 +41,8 @@ def test_a_missing_place_is_refused_with_what_to_do(tmp_path, monkeypatch):
         Roots.here(tmp_path / "bench.toml")
     with refused(r"no --data DIR was given.*bench phantom x DIR"):
         Roots().require("x")
+    with refused(r"bench.toml has 'hipocampus'; if this is the same, correct its name"):
+        Roots(None, {"hipocampus": tmp_path}).require("hippocampus")
     with refused(r"/x does not exist"):
         Roots(tmp_path).require("x")
     named = Roots(tmp_path, {"x": tmp_path / "away"})

@@ -178,6 +178,13 @@ def test_flags_or_no_terminal_ask_nothing(scans, monkeypatch, tmp_path, capsys):
     planned(capsys, tmp_path / "own.yaml", root)
 
 
+def emptied(root):
+    """Write 0 in every voxel of every label map."""
+    for path in root.glob("labelsTr/*.nii.gz"):
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), path)
+
+
 REFUSED = {  # words after the folder, what is done to it before, what is said
     "there already": (["--to", "there.yaml"], None, "nothing is overwritten"),
     "no such place": (["--to", "gone/x.yaml"], None, "no folder gone"),
@@ -186,6 +193,7 @@ REFUSED = {  # words after the folder, what is done to it before, what is said
     "no value": (["--labels", "a"], "dataset.json", "write VALUE=NAME"),
     "a value that is nowhere": (["--labels", "7=a"], "dataset.json", "value 7 is in no label map"),
     "a file is missing": ([], "labelsTr/hippocampus_002.nii.gz", "1 file(s) are missing"),
+    "empty labels": ([], emptied, "all 4 label maps are empty"),
     "one patient": ([], "*/hippocampus_00[2-9].nii.gz", "1 patient with a usable label, and two"),
 }
 
@@ -198,7 +206,9 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(
     if remove == "*/hippocampus_00[2-9].nii.gz":
         listing = {"modality": {"0": "T1"}, "labels": {"0": "b", "1": "a", "2": "c"}}
         (root / "dataset.json").write_text(json.dumps(listing))
-    for path in root.glob(remove) if remove else ():
+    if callable(remove):
+        remove(root)
+    for path in root.glob(remove) if isinstance(remove, str) else ():
         path.unlink()
     (tmp_path / "there.yaml").touch()
     assert said in refusal(capsys, "init", root, *words)

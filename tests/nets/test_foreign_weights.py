@@ -567,6 +567,16 @@ def test_a_state_dict_with_the_names_of_the_rows_network_loads(tmp_path, form, s
     assert manifest.params["left_out"] == ({"criterion": 1} if form == "in an objective" else {})
 
 
+@pytest.mark.parametrize("name", ["primus", "stunet", "unetr"])
+def test_a_whole_network_of_ours_is_not_taken_for_its_authors_file(tmp_path, name):
+    source, receiver = (network(name, "tiny", 1, count, (32, 32, 32)) for count in (5, 3))
+    torch.save(source.state_dict(), tmp_path / "own.pt")
+    manifest, receipt = read_own(tmp_path / "own.pt", receiver)
+    assert manifest.params["layout"] == "bench's own names" and not receipt.missing
+    for key, value in source.encoder.state_dict().items():  # no kernel is turned
+        assert torch.equal(receiver.encoder.state_dict()[key], value), key
+
+
 def test_own_weights_have_their_last_layer_where_it_is_asked_for_and_channels_are_widened(tmp_path):
     torch.save(unet().state_dict(), tmp_path / "own.pt")
     receiver = unet(size=(2, 3), seed=4)

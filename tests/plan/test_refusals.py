@@ -115,6 +115,14 @@ CROPS = [
     ),
     (NETS.format("segresnet, preset: small, crop: [32, 32, 32]"), UNFIT.format("segresnet/small")),
     (FLAT, "weights of network unet3d/small do not fit unet2d/small"),
+    (
+        "rows: {pair: {method: voco}}",
+        r"grid of .* needs \(128, 128, 32\) voxels and a volume has \(\d+, .*recipe resize to",
+    ),
+    (  # 0.25 mm: a smaller crop fits
+        "rows: {pair: {method: voco}}\npretrain: {recipe: {scale: zscore, spacing: [0.25, 0.25, 0.25]}}",
+        r"row 'pair': a \(4, 4, 1\) grid of .*; use \[\d+, \d+, \d+\], which fits all rows",
+    ),
 ]
 
 HEAD = (
@@ -187,6 +195,39 @@ GRIDS = [
         GRID.format("{rate: [1, 2]}, runs: others").replace("[100]", "[100], seeds: [0]"),
         r"tune\.runs others needs at least 2 seeds, there are 1",
     ),
+    (GRID.format("{lr: [0.1]}"), "'lr' cannot be tuned; did you mean 'optimiser.lr'"),
+    (GRID.format("{rat: [0.1]}"), "'rat' cannot be tuned; did you mean 'rate'"),
+    (GRID.format("{rate: [0.1], optimiser.lr: [0.2]}"), "'rate' and 'optimiser.lr' both set"),
+    (
+        f"{GRID.format('{rate: [0.1, 0.2]}')}\nrows: {{pair: {{finetune: {{optimiser: {{lr: 0.3}}}}}}}}",
+        r"\d+: rows\.pair\.finetune\.optimiser\.lr: finetune\.0\.tune\.over\.rate \(line \d+\) .*'tune: null'",
+    ),
+    (
+        "rows: {pair: {finetune: {optimiser: {lr: 0.3}, tune: {over: {rate: [0.1]}}}}}",
+        r"rows\.pair\.finetune\.optimiser\.lr: rows\.pair\.finetune\.tune\.over\.rate .*remove one of them$",
+    ),
+]
+
+WRONG = "scale: wnidow"
+MIXED = "pretrain: {{datasets: [{{dataset: msd04_hippocampus, recipe: {}}}]}}"
+PREPARED = [  # the place that states a recipe, and what is wrong with it
+    (f"finetune: {{recipe: {{{WRONG}}}}}", r"yaml:\d+: finetune\.0\.recipe: no scale named"),
+    (f"pretrain: {{recipe: {{{WRONG}}}}}", r"yaml:\d+: pretrain\.recipe: no scale named"),
+    (MIXED.format(f"{{{WRONG}}}"), r"yaml:\d+: pretrain\.datasets\.0\.recipe: no scale named"),
+    (MIXED.format("defaut"), r"yaml:\d+: pretrain\.datasets\.0\.recipe: no recipe of data set"),
+    (
+        f"rows: {{alone: {{finetune: {{recipe: {{{WRONG}}}}}}}}}\nbaseline: unequal",
+        r"yaml:\d+: rows\.alone\.finetune\.recipe: no scale named",
+    ),
+    (f"recipe: {{{WRONG}}}", r"yaml:\d+: recipe: no scale named 'wnidow'; did you mean 'window'"),
+    (
+        "recipe: {resize: [8, 8, 8]}\nfinetune: {recipe: {scale: zscore, spacing: [1, 1, 1]}}",
+        r"yaml:\d+: recipe: set either 'spacing' or 'resize', not both",
+    ),
+    (
+        "pretrain: {recipe: {scale: zscore, channels: [0, 1]}}",
+        r"yaml:\d+: pretrain\.recipe: channels \[0, 1\]: .*has only the channels 0 T1",
+    ),
 ]
 
 PROBE = "pretrain: {{probe: {{dataset: {}, patients: 4, every: 3}}}}"
@@ -227,6 +268,7 @@ EVERY = {  # of which part of a protocol: how it is planned, and the mistakes
     "positive controls": ({}, CEILINGS),
     "learning curves": ({}, CURVES),
     "grids": ({}, GRIDS),
+    "recipes": ({}, PREPARED),
     "online probes": ({}, PROBES),
     "pictures": ({}, PICTURES),
 }

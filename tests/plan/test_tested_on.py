@@ -111,7 +111,14 @@ def test_what_cannot_be_tested_is_told_in_a_line(plan_of, both, entry, problem):
 
 def test_where_weights_cannot_be_tested_elsewhere_is_told_in_a_line(plan_of, both):
     for changes, problem in (
-        (also_on(LEFT, split="cv5"), "'cv5' of data set .* has several folds; set 'folds"),
+        (
+            also_on(LEFT, split="cv5"),
+            rf"finetune\.0\.split: .*'cv5' of data set '{NAME}' has several folds; add 'folds: \[0\]'",
+        ),
+        (
+            also_on({**LEFT, "split": "cv5"}),
+            rf"test_on\.0\.split: .*'{OTHER}' has several folds; leave 'split' out",
+        ),
         (also_on(LEFT, LEFT), "stands twice|two sections|twice"),
         ({"finetune": {"split": "external"}}, "no training patients; name .* 'test_on'"),
         ({"rows": {"alone": {"finetune": {"test_on": [LEFT]}}}}, "test_on"),

@@ -115,9 +115,10 @@ def test_test_patients_are_read_by_no_job_that_a_choice_stands_on(plan_of):
 
 def test_what_a_grid_varies_makes_no_rows_incomparable(protocol_file):
     def rows(**finetune):
-        return {"rows": {"pair": {"finetune": finetune}}, **section(tune=RATES)}
+        varied = {"over": {"loaded": [{}, {"rate": 0.1}]}}
+        return {"rows": {"pair": {"finetune": finetune}}, **section(tune=varied)}
 
-    found = read(protocol_file(rows(optimiser={"lr": 0.5})))
+    found = read(protocol_file(rows(loaded={"rate": 0.5})))
     assert differing(found, 0, found.rows["pair"], found.rows["alone"]) == {}
     with refused("with other settings than its baseline"):
         read(protocol_file(rows(tune={"over": {"rate": [1.0]}})))

@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from invented import row_of
 from small_protocol import NAME
@@ -10,6 +11,7 @@ from small_protocol import NAME
 from bench import record
 from bench.cli import main
 from bench.errors import BenchError
+from bench.jobs.class_scores import save
 from bench.jobs.guard import spec as guarded
 from bench.jobs.guard.spec import Leak
 from bench.protocol import read
@@ -129,3 +131,30 @@ def test_a_row_that_shares_its_first_pretraining_does_not_show_that_of_another_s
         for job in ("one", "two")
     ]
     assert gather.curves(found, store) == {"a": {"step": (1,), "loss": (0,)}}
+
+
+CONSTANT = {  # task, what each run gives for its cases: how many of the runs are told
+    "no class": (
+        "classification",
+        [[[0.9, 0.1], [0.6, 0.4]], [[0.9, 0.1], [0.4, 0.6]]],
+        "1 of 2 runs predict",
+    ),
+    "no number": ("regression", [[[3.5], [3.5], [3.5]]], "its run predicts"),
+    "numbers": ("regression", [[[3.5], [3.6]]], ""),
+    "one case": ("regression", [[[3.5]]], ""),
+}
+
+
+@pytest.mark.parametrize(("task", "runs", "text"), CONSTANT.values(), ids=CONSTANT)
+def test_runs_that_predict_the_same_for_every_case_are_told(task, runs, text, drawn, tmp_path):
+    columns, cells = {"task": task, "section": "lungs", "fraction": 25}, []
+    for number, scores in enumerate(runs):
+        (tmp_path / f"{number}").mkdir()
+        save(tmp_path / f"{number}", {f"c{n}": np.array(s) for n, s in enumerate(scores)})
+        cells.append(SimpleNamespace(columns=columns, evaluate=f"{number}", row="pair"))
+    plan, protocol = SimpleNamespace(cells={"m": cells}), SimpleNamespace(name="m")
+    lines = [*gather.constant(protocol, plan, SimpleNamespace(jobs=tmp_path))]
+    assert bool(lines) == bool(text) and text in "".join(lines)
+    if lines:
+        drawn({"constant": lines})
+        assert lines[0] in (tmp_path / "out/reports/m/index.html").read_text()

@@ -94,6 +94,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
             "needed: one to train on, one to test; add cases, or correct those that "
             f"'bench check {survey.root}' lists"
         )
+    _check_labelled(survey, seen)
     spacing, why = _spacing(seen)
     sizes = [_size(f, spacing) for f in seen]
     middle = [median(along) for along in zip(*sizes, strict=True)]
@@ -136,6 +137,19 @@ def _complete(survey: Survey) -> None:
         raise BenchError(
             f"{gone[0].file}: {gone[0].detail}; {len(gone)} file(s) are missing: add them, or "
             "remove the other files of their cases"
+        )
+
+
+def _check_labelled(survey: Survey, seen: Sequence[Facts]) -> None:
+    """Refuse label maps of which none has a labelled voxel."""
+    counts, background = (
+        [f.counts for f in seen if f.counts is not None],
+        {0, survey.dataset.ignore},
+    )
+    if counts and not any(counted_voxels.keys() - background for counted_voxels in counts):
+        raise BenchError(
+            f"{survey.root}: all {len(counts)} label maps are empty, so there is nothing to train or test on; "
+            "correct the files in labelsTr"
         )
 
 

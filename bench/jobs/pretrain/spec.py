@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal
@@ -126,6 +127,10 @@ class PretrainSpec(TrainingKind):
                 before[item.dataset], total = total, total + item.classes
         return before, total
 
+    def volumes_key(self, needs: Sequence[str]) -> str:
+        """Return what pretrainings share that read the same cases of the same preparations."""
+        return canonical([self.data, self.take, self.seed, [*needs]])
+
     def refuse(self, job: Job, plan: PlanContext) -> None:
         """A batch, a mixture or a recipe that the method cannot train on."""
         net, training, method = self.network, self.pretrain, self.method.method
@@ -147,6 +152,8 @@ class PretrainSpec(TrainingKind):
         params.check_batch(net.network, net.crop, training.batch, plan.processes)
         for recipe in recipes[: len(self.data)]:
             params.check(net.crop, recipe)
+        for shape in plan.volumes.get(self.volumes_key(job.needs), ()):
+            params.check_volume(net.crop, shape)
 
     def across_batch(self) -> str:
         """The method's loss, or batch norm in the network."""
