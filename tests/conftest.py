@@ -74,9 +74,10 @@ def pytest_make_collect_report():
 
 
 def pytest_collection_finish():
-    """Leave what was collected out of garbage collections: a full one takes half a second with it."""
+    """Leave what was collected out of garbage collections, and have few: they took a tenth of the time."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(autouse=True)

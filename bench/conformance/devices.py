@@ -58,14 +58,20 @@ def step(
     return Step(back(created), back(terms), back(gradients), waits)
 
 
-def double(build: Callable[[], Any], views: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """Return views in double precision, or as they are where the loss refuses it on the CPU, and why."""
+def on_cpu(
+    build: Callable[[], Any], raw: dict[str, Tensor], views: dict[str, Tensor]
+) -> tuple[Step, dict[str, Tensor], str]:
+    """Take one step on the CPU in double precision, or in that of ``views`` where it is refused.
+
+    Returns:
+        the step, the views in its precision, and why they are not in double precision.
+    """
+    cpu = torch.device("cpu")
     exact = {k: v.double() if v.is_floating_point() else v for k, v in views.items()}
     try:
-        _as(build(), exact).loss(exact)
+        return step(build, raw, exact, cpu), exact, ""
     except RuntimeError as error:
-        return views, str(error).splitlines()[0]
-    return exact, ""
+        return step(build, raw, views, cpu), views, str(error).splitlines()[0]
 
 
 def _as(method: Any, views: dict[str, Tensor]) -> Any:

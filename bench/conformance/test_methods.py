@@ -27,6 +27,7 @@ from bench.protocol import PAPERS
 
 pytest_generate_tests = try_methods
 each = only(lambda cls: cls.pretrains)
+FALLEN = 0.97
 
 
 @pytest.fixture
@@ -50,14 +51,10 @@ def on_device(scans):
         if trial.name not in done:
             method = trial.build()
             raw = read(method, scans[: max(2, method.min_batch)])
-            views, reason = devices.double(trial.build, view(method, raw))
-            cpu = devices.step(trial.build, raw, views, torch.device("cpu"))
+            cpu, views, reason = devices.on_cpu(trial.build, raw, view(method, raw))
             with devices.second_device():
-                done[trial.name] = (
-                    cpu,
-                    devices.step(trial.build, raw, views, devices.device()),
-                    reason,
-                )
+                other = devices.step(trial.build, raw, views, devices.device())
+            done[trial.name] = cpu, other, reason
         return done[trial.name]
 
     return taken
@@ -237,8 +234,10 @@ def test_loss_falls_on_fixed_scans(trial, scans):
     method = trial.build()
     batch, optimizer = batch_of(method, scans), optimiser(method)
     method.after_step = lambda progress: None  # what follows slowly, or remembers, moves the goal
-    losses = [step(method, optimizer, batch, k / 20) for k in range(20)]
-    assert np.mean(losses[-3:]) < 0.97 * np.mean(losses[:3])
+    losses = [step(method, optimizer, batch, k / 20) for k in range(6)]
+    while len(losses) < 20 and np.mean(losses[-3:]) >= FALLEN * np.mean(losses[:3]):
+        losses.append(step(method, optimizer, batch, len(losses) / 20))
+    assert np.mean(losses[-3:]) < FALLEN * np.mean(losses[:3])
 
 
 @each
@@ -295,13 +294,6 @@ class NoIntegerProducts(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@each
-def test_multiplies_no_matrices_of_integers(trial, scans):
-    method = trial.build()
-    with NoIntegerProducts():
-        method.loss(batch_of(method, scans))
-
-
 class Operations(TorchDispatchMode):
     """Counts by torch's own formulas; ``FlopCounterMode`` stops at modules without a way back."""
 
@@ -321,13 +313,13 @@ def flops_of(module, crop):
 
 
 @each
-def test_stated_operations_are_within_a_tenth_of_those_that_torch_counts(trial, scans):
+def test_a_step_multiplies_no_integers_and_takes_the_stated_operations(trial, scans):
     method, network = trial.build(), trial.network()
     views = view(method, read(method, scans[: max(2, method.min_batch)]))
     # with the image's gradient: of a tiny network the first layer, which needs none, is a large part
     zero = torch.zeros((), requires_grad=True)
     views = {k: v + zero if v.is_floating_point() else v for k, v in views.items()}
-    with Operations() as counter:
+    with NoIntegerProducts(), Operations() as counter:
         method.loss(views)["total"].backward()
         method.after_step(0.0)
     counted = counter.total / max(2, method.min_batch) / BACKWARD

@@ -33,13 +33,13 @@ def test_parts_that_train_otherwise_are_told_with_what_to_do():
 
 @pytest.mark.parametrize("across", [True, False])
 def test_a_wrong_across_batch_is_told_with_what_to_set(across):
-    trial = SimpleNamespace(cls=SimpleNamespace(across_batch=across), build=lambda: None)
+    trial = SimpleNamespace(cls=SimpleNamespace(across_batch=across))
     whole, part = {"w": torch.zeros(2)}, {"w": torch.zeros(2) + (not across)}
     with pytest.raises(
         AssertionError, match=f"set across_batch = {not across}, or correct the loss"
     ):
         test_it_says_whether_its_loss_looks_across_the_batch(  # noqa: F405
-            trial, lambda trial: (None, whole), (), lambda *given: (part, None)
+            trial, lambda trial, parts=1: (None, part if parts > 1 else whole)
         )
 
 
