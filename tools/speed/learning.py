@@ -1,7 +1,11 @@
 """Dice after so many minutes of one core: bench, a plain MONAI script and nnU-Net. Prints a markdown table.
 
     BENCH_DATA=DIR OMP_NUM_THREADS=1 python tools/speed/learning.py --minutes 1 2 5 10 [--side bench|MONAI]
-    ... --side nnU-Net --nnunet PYTHON      an interpreter that has nnunetv2 (pip install torch==... nnunetv2)
+    ... --side nnU-Net --nnunet PYTHON      an interpreter that has nnunetv2
+
+nnU-Net without CUDA: install a CPU build of torch, then `pip install --no-deps nnunetv2
+dynamic-network-architectures batchgenerators batchgeneratorsv2 acvl-utils`, then scikit-image, scikit-learn,
+connected-components-3d, fill-voids, seaborn, tqdm, einops and imagecodecs.
 
 bench and MONAI train the same network from the same first weights on the hippocampi of the split ``rule``,
 with the same crops, batch, optimiser, schedule and gradient norm, and score the same test patients. A
@@ -216,9 +220,8 @@ def main() -> None:
     for side, points in zip(sides, (curve.result() for curve in result), strict=True):
         for requested, spent, steps, dice in points:
             print(f"| {side} | {requested:g} | {spent / 60:.2f} | {steps} | {100 * dice:.2f} |")
-        shown = ", ".join(
-            f"{100 * dice:.0f} after {spent / 60:.1f}" for _, spent, _, dice in points
-        )
+        ends = dict.fromkeys((points[0], points[-1]))  # the smallest and the largest budget
+        shown = ", ".join(f"{100 * dice:.0f} after {spent / 60:.1f}" for _, spent, _, dice in ends)
         short.append(f"\nIn short: {side}: Dice {shown} CPU-minutes")
     print("\n".join(short))
 
