@@ -3,17 +3,15 @@
     BENCH_DATA=DIR OMP_NUM_THREADS=1 python tools/speed/learning.py --minutes 1 2 5 10 [--side bench|MONAI]
     ... --side nnU-Net --nnunet PYTHON      an interpreter that has nnunetv2
 
-nnU-Net without CUDA: install a CPU build of torch, then `pip install --no-deps nnunetv2
-dynamic-network-architectures batchgenerators batchgeneratorsv2 acvl-utils`, then scikit-image, scikit-learn,
-connected-components-3d, fill-voids, seaborn, tqdm, einops and imagecodecs.
-
 bench and MONAI train the same network from the same first weights on the hippocampi of the split ``rule``,
 with the same crops, batch, optimiser, schedule and gradient norm, and score the same test patients. A
 budget holds all that the command does: imports, reading and preparing, training, prediction, scores. Two
 short runs tell what a step costs and what everything else does; the schedule then ends with the budget.
 nnU-Net's side (``nnunet_side.py``) is its own trainer and plan on the same patients, crops and batch, as it
 is and with its first stage as narrow as the others' network. Two sides run at one time, each on a core of its
-own where there are two, so that both have the same neighbour; run nothing beside them.
+own where there are two; run nothing beside them. To install nnU-Net without CUDA: torch's CPU build, `pip install
+--no-deps nnunetv2 dynamic-network-architectures batchgenerators batchgeneratorsv2 acvl-utils`, then scikit-image
+scikit-learn connected-components-3d fill-voids seaborn tqdm einops imagecodecs.
 """
 
 import argparse

@@ -272,8 +272,8 @@ def ours(name: str) -> Callable[[], Round]:
     return run
 
 
-def line(name: str, rounds: int) -> tuple[str, list[float], list[float], list[str]]:
-    """Return a line of the table, its ratios, the differences of ``STATISTICS``, and a line for each that is large."""
+def line(name: str, rounds: int) -> tuple[str, list[float], list[str]]:
+    """Return a line of the table, its ratios and how far ``STATISTICS`` differ, and a line for each that is off."""
     forms = [Side(form, monais, (name, form)) for form in FORMS]
     remaining = [Side(f"{form}, pages kept", monais, (name, form), pages=True) for form in FORMS]
     result = contest([*forms, *remaining, Side("ours", ours, (name,), pages=True)], rounds, WARM)
@@ -299,7 +299,7 @@ def line(name: str, rounds: int) -> tuple[str, list[float], list[float], list[st
     wrong = [
         f"{name}: {k} does not agree" for k, o in zip(STATISTICS, off.tolist(), strict=True) if o
     ]
-    return message, ratios, apart.tolist(), wrong
+    return message, [*ratios, *apart.tolist()], wrong
 
 
 TASKS = {"PGL": pgl, "SimCLR": simclr, "VoCo": voco, "slices": slices}
@@ -312,7 +312,6 @@ def main() -> int:
     given = parser.parse_args()
     wrong: list[str] = []
     ratios: list[list[float]] = []
-    apart: list[list[float]] = []
     print(f"ms per view, one thread, medians of {given.rounds} rounds\n")
     print(
         "| views | number | tensors | lazy | dict | ours | dict / ours | alone | stacked | stacked, pages ",
@@ -320,21 +319,16 @@ def main() -> int:
     )
     print("kept |\n|---|" + "--:|" * 9)
     for name in given.only:
-        message, result, differences, off = line(name, given.rounds)
+        message, result, off = line(name, given.rounds)
         wrong += off
         ratios.append(result)
-        apart.append(differences)
         print(message, flush=True)
     print(*(f"\n{text}" for text in wrong), sep="", end="")
-    mean, spread, roughness = (max(values) for values in zip(*apart, strict=True))
+    least, most = ([end(values) for values in zip(*ratios, strict=True)] for end in (min, max))
     print(
-        f"\nLargest difference from MONAI's views: mean {mean:.3f}, "
-        f"standard deviation {spread:.3f}, roughness {roughness:.4f}"
-    )
-    alone, stacked = ([min(r[i] for r in ratios), max(r[i] for r in ratios)] for i in (1, 2))
-    print(
-        f"\nIn short: {alone[0]:.1f} to {alone[1]:.1f} times as fast as MONAI's fastest form, "
-        f"{stacked[0]:.1f} to {stacked[1]:.1f} with stacking"
+        f"\nLargest difference from MONAI's views: mean {most[4]:.3f}, standard deviation "
+        f"{most[5]:.3f}, roughness {most[6]:.4f}\n\nIn short: {least[1]:.1f} to {most[1]:.1f} times as "
+        f"fast as MONAI's fastest form, {least[2]:.1f} to {most[2]:.1f} with stacking"
     )
     return 1 if wrong else 0
 
