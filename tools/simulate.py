@@ -1,6 +1,6 @@
 """What the statistics get wrong where the truth is known: Markdown tables.
 
-    python tools/simulate.py [--studies 4000] [--write docs/statistics.md]
+    python tools/simulate.py [--studies 4000] [--write docs/simulations.md]
 
 Prints the tables, or puts them between the markers of a page. Minutes; the same numbers every time.
 """
@@ -22,7 +22,7 @@ from studies import CLUSTERS, HEAVY, RUNS, SEEDS, TENTH, UNFINISHED, Design
 PATIENTS = (6, 24, 42, 100)
 SEED_COUNTS = (2, 3, 5, 10)
 SDS = (0.0, 1.0, 2.0)
-START = "<!-- simulated: python tools/simulate.py --write docs/statistics.md -->"
+START = "<!-- simulated: python tools/simulate.py --write docs/simulations.md -->"
 END = "<!-- /simulated -->"
 
 TREES = dict(sd_pretraining=1.0, sd_seed=1.0)

@@ -77,7 +77,10 @@ class Pretrainings:
             spec = replace(spec, probe=online)
             needs = (*needs, self._probed(arm, section, probe, network))
         job = self.plan.add(Job(spec, needs))
-        if section.leaks != "drop":  # else it is not known yet which cases are read
+        from bench.method import MethodParams  # late: it imports torch
+
+        judged = type(method.typed_params).check_volume is not MethodParams.check_volume
+        if judged and section.leaks != "drop":  # else it is not known yet which cases are read
             self.plan.volumes[spec.volumes_key(needs)] = self._volumes(section, parts, needs)
         self.plan.wait(job, guard)
         if read := mixing.count(section, parts):

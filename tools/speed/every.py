@@ -101,7 +101,7 @@ def is_set(need: str) -> bool:
 def run(script: Script, folder: Path) -> tuple[int, str]:
     """Return a script's exit status, and its block: what was run, where, and what it said."""
     # as it begins: commits may follow
-    local, began = ([quiet(), *machine().values()], time.monotonic())
+    local, began = [re.sub("^quiet.*", "quiet", quiet()), *machine().values()], time.monotonic()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         script.command(), cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True

@@ -1,7 +1,7 @@
 """Dice after so many minutes of one core: bench, a plain MONAI script and nnU-Net. Prints a markdown table.
 
     BENCH_DATA=DIR OMP_NUM_THREADS=1 python tools/speed/learning.py --minutes 1 2 5 10 [--side bench|MONAI]
-    ... --side nnU-Net --nnunet PYTHON      an interpreter that has nnunetv2 (pip install torch==... nnunetv2)
+    ... --side nnU-Net --nnunet PYTHON      an interpreter that has nnunetv2
 
 bench and MONAI train the same network from the same first weights on the hippocampi of the split ``rule``,
 with the same crops, batch, optimiser, schedule and gradient norm, and score the same test patients. A
@@ -9,7 +9,9 @@ budget holds all that the command does: imports, reading and preparing, training
 short runs tell what a step costs and what everything else does; the schedule then ends with the budget.
 nnU-Net's side (``nnunet_side.py``) is its own trainer and plan on the same patients, crops and batch, as it
 is and with its first stage as narrow as the others' network. Two sides run at one time, each on a core of its
-own where there are two, so that both have the same neighbour; run nothing beside them.
+own where there are two; run nothing beside them. To install nnU-Net without CUDA: torch's CPU build, `pip install
+--no-deps nnunetv2 dynamic-network-architectures batchgenerators batchgeneratorsv2 acvl-utils`, then scikit-image
+scikit-learn connected-components-3d fill-voids seaborn tqdm einops imagecodecs.
 """
 
 import argparse
@@ -216,9 +218,8 @@ def main() -> None:
     for side, points in zip(sides, (curve.result() for curve in result), strict=True):
         for requested, spent, steps, dice in points:
             print(f"| {side} | {requested:g} | {spent / 60:.2f} | {steps} | {100 * dice:.2f} |")
-        shown = ", ".join(
-            f"{100 * dice:.0f} after {spent / 60:.1f}" for _, spent, _, dice in points
-        )
+        ends = dict.fromkeys((points[0], points[-1]))  # the smallest and the largest budget
+        shown = ", ".join(f"{100 * dice:.0f} after {spent / 60:.1f}" for _, spent, _, dice in ends)
         short.append(f"\nIn short: {side}: Dice {shown} CPU-minutes")
     print("\n".join(short))
 
