@@ -92,6 +92,8 @@ SHORT = {
     "LASC 2018 left atrium": "Left atria",
     "ACDC cardiac cine MR": "ACDC slices",
     "genesis_unet3d/tiny": "U-Net",
+    "genesis_unet3d_light/tiny": "0.11 M weights",
+    "genesis_unet3d_light/small": "0.44 M weights",
     "unetr/tiny": "UNETR",
     "hssl_resnet34/small": "small ResNet",
 }
@@ -105,7 +107,9 @@ LADDER = {
     "voco_w4_20": "VoCo, 20 scans",
     "voco_w4_70": "VoCo, 70 scans",
     "voco_w4": "VoCo, 139 scans",
+    "voco_w8": "VoCo, 139 scans",
     "ceiling w4": "pretrained with labels",
+    "ceiling w8": "pretrained with labels",
 }
 SHUFFLED = {"voco": "VoCo", "voco (shuffled)": "VoCo, its weights shuffled"}
 WAYS = {"ranks": "same order"}
