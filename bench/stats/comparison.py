@@ -113,7 +113,7 @@ def paired(
     What is estimated is the mean over patients of the paired difference; patients and runs are random.
     Intervals are by two-way random effects with Satterthwaite's degrees of freedom, and never narrower
     than those of the runs' means alone: with two or three runs a small mean square is luck
-    (docs/statistics.md has the simulation). One seed has no verdict; its p is of the exact sign-flip test.
+    (docs/simulations.md has the tables). One seed has no verdict; its p is of the exact sign-flip test.
 
     Args:
         scores: (patients, runs), NaN where missing; more is better (turn the sign of distances).

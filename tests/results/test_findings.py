@@ -247,7 +247,7 @@ def test_each_interval_of_the_two_pages_is_in_a_report():
     of_crops = MORE.replace(re.search("With the mean of both crops .*", MORE)[0], "")
     intervals = re.findall(r"[+\N{MINUS SIGN}]\d+\.\d+ \[\S+ to \S+\]", SHORT + of_crops)
     assert len(intervals) > 40
-    assert [text for text in intervals if text not in known | {later_draws(), *network_gains()}] == []
+    assert [i for i in intervals if i not in known | {later_draws(), *network_gains()}] == []
 
 
 PAPERS = {  # a line of the table of the five papers: report, row, section, share

@@ -136,9 +136,9 @@ def memory(labels: range) -> list[str]:
         peaks = [peak_memory(*pair, convention) for pair in pairs]
         shown = [f"{peak:.0f} MB ({peak / masks:.1f} times)" for peak in peaks]
         lines.append(
-            f"{convention}: {shown[0]} for the organs, {shown[1]} for a label that fills the volume"
+            f"- {convention}: {shown[0]} for the organs, {shown[1]} for a label that fills the volume"
         )
-    return [f"Peak memory beside the two masks ({masks:.0f} MB):", *lines]
+    return [f"Peak memory, without the two masks ({masks:.0f} MB):\n", *lines]
 
 
 def contest(options: argparse.Namespace, metrics: tuple[str, ...]) -> list[str]:
