@@ -209,10 +209,10 @@ def test_the_columns_and_the_case_columns_make_a_record(plan_of):
 
 def test_a_parameter_that_came_later_stands_in_the_records_where_it_differs(plan_of):
     row = {"method": "voco", "network": "net", "pretrain": {"crop": [16, 16, 16]}}
-    row["params"] = {"variant": "v2", "grid": [2, 1, 1], "dropout": 0.5}
+    row["params"] = {"variant": "v2", "grid": [1, 2, 1], "dropout": 0.5}
     plan = plan_of({"rows": {"placed": row}})
     told = cell(plan, row="placed", fraction=25, seed=1).columns["params"]
-    assert told == '{"dropout":0.5,"grid":[2,1,1],"variant":"v2"}'
+    assert told == '{"dropout":0.5,"grid":[1,2,1],"variant":"v2"}'
 
 
 @pytest.mark.parametrize(
