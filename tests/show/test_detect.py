@@ -93,7 +93,7 @@ def test_without_records_of_the_data_set_a_prior_stands_in_and_says_so(capsys, p
     path = protocol_file({"finetune": [section], "pretrain": {"seeds": "paired"}})
     (found,) = detected(capsys, path, "--detect", "1")
     assert "no tracked record" in found["source"] and found["noise"]["residual"] == pytest.approx(
-        1.1
+        1.2
     )
 
 
