@@ -48,6 +48,8 @@ class Pretrainings:
         Raises:
             BenchError: an impossible mixture, network or snapshot.
         """
+        from bench.method import MethodParams  # late: it imports torch
+
         method, net = arm.method, arm.pretrained
         section = replace(arm.before, seed=None, seeds=(seed,))
         labels = method.typed_params.reads_labels
@@ -77,8 +79,6 @@ class Pretrainings:
             spec = replace(spec, probe=online)
             needs = (*needs, self._probed(arm, section, probe, network))
         job = self.plan.add(Job(spec, needs))
-        from bench.method import MethodParams  # late: it imports torch
-
         judged = type(method.typed_params).check_volume is not MethodParams.check_volume
         if judged and section.leaks != "drop":  # else it is not known yet which cases are read
             self.plan.volumes[spec.volumes_key(needs)] = self._volumes(section, parts, needs)
@@ -151,9 +151,8 @@ class Pretrainings:
         try:
             return self.cohorts.prepare(name, recipe or "default", protocol.recipe)
         except Misstated as error:
-            self.cohorts.prepare(
-                name, recipe or "default", {}
-            )  # if it is wrong itself, this is said
+            # if it is wrong without the changes, too, this is said
+            self.cohorts.prepare(name, recipe or "default", {})
             with protocol.at():
                 raise error from None
 

@@ -142,11 +142,9 @@ def _complete(survey: Survey) -> None:
 
 def _check_labelled(survey: Survey, seen: Sequence[Facts]) -> None:
     """Refuse label maps of which none has a labelled voxel."""
-    counts, background = (
-        [f.counts for f in seen if f.counts is not None],
-        {0, survey.dataset.ignore},
-    )
-    if counts and not any(counted_voxels.keys() - background for counted_voxels in counts):
+    counts = [f.counts for f in seen if f.counts is not None]
+    background = {0, survey.dataset.ignore}
+    if counts and all(voxels.keys() <= background for voxels in counts):
         raise BenchError(
             f"{survey.root}: all {len(counts)} label maps are empty, so there is nothing to train or test on; "
             "correct the files in labelsTr"
