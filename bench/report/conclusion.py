@@ -218,41 +218,38 @@ def how(groups: Sequence[VerdictGroup]) -> str:
     return HOW + NONE * all(row.judged.verdict == WEIGHTS for row in rows) + WHERE
 
 
-def _regions(report: ReportContext, group: VerdictGroup) -> tuple[str, ...]:
-    """Return how wide the region of equivalence is and why, a sentence each."""
-    baselines: dict[str, dict[str, None]] = {}
+def _regions(report: ReportContext, group: VerdictGroup) -> Iterator[str]:
+    """Yield how wide the region of equivalence is and why, a sentence for each way it came about."""
+    ways: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
     for row in (*group.rows, *group.controls):
         if row.region is not None:
             # of probes with all labels only encoders vary, and those of other rows are other ones
             probed = report.protocol.finetune[group.section].evaluation == "probe"
             shared = not (probed and group.fraction == 100)
-            text = _region(row.region, shared)
-            baselines.setdefault(text, {})[report.named(row.baseline)] = None
-    sentences = {
-        text: f" It holds for comparisons with {'; '.join(of)}." if len(baselines) > 1 else ""
-        for text, of in baselines.items()
-    }
-    return tuple(f"{text}.{more}" for text, more in sentences.items())
+            before, figure, after = _region(row.region, shared)
+            figures = ways.setdefault((before, after), {})
+            figures.setdefault(figure, {})[report.named(row.baseline)] = None
+    several = sum(map(len, ways.values())) > 1
+    for (before, after), figures in ways.items():
+        of = [f"{it} ({'; '.join(rows)})" if several else it for it, rows in figures.items()]
+        yield f"{before} {' or '.join(of)}{after}."
 
 
-def _region(region: stats.Region, shared: bool = True) -> str:
+def _region(region: stats.Region, shared: bool = True) -> tuple[str, str, str]:
+    """Return the sentence in three: before its figure, the figure of one scratch, and after it."""
     points = f"±{100 * region.rope:.2g} point{'' if region.rope == ROPE else 's'}"
     limit = f"Equivalent: within {points} of scratch. This limit is"
     if region.itself != region.itself:
-        has = counted(region.seeds, "seed")
-        return (
-            f"{limit} assumed: scratch has {has} here, and a measured limit needs at least {ENOUGH}"
-        )
+        needs = f" here, and a measured limit needs at least {ENOUGH}"
+        return f"{limit} assumed: scratch has", counted(region.seeds, "seed"), needs
     halves = f"in 95 % of splits of scratch's {region.seeds} seeds into halves, the halves differ by at most"
     if region.itself > ROPE:
         apart = 100 * region.itself  # never printed as the 1 that it is larger than
         printed = f"{apart:.2g}" if apart >= 1.05 else f"{max(apart, 1.01):.2f}"
         cancels = ". But a row is compared with scratch seed by seed, so the variation that both share cancels"
-        return (
-            f"{limit} the widest that is used. Scratch alone varies more: {halves} {printed} points"
-            f"{cancels if shared else ''}"
-        )
-    return f"{limit} measured: {halves} this limit"
+        widest = f"{limit} the widest that is used. Scratch alone varies more: {halves}"
+        return widest, f"{printed} points", cancels if shared else ""
+    return f"{limit} measured: {halves}", "this limit", ""
 
 
 def _reasons(report: ReportContext, rows: Sequence[RowComparison]) -> tuple[str, ...]:

@@ -921,36 +921,53 @@ def test_a_verdict_survives_where_both_rules_claim_it(alike, each, expected):
     ("itself", "printed"), [(0.0102, "1.02"), (0.01003, "1.01"), (0.0117, "1.2"), (0.0671, "6.7")]
 )
 def test_a_measured_limit_that_is_too_large_is_not_printed_as_the_assumed_one(itself, printed):
-    limit = _region(stats.Region(0.01, 30, itself))
-    assert limit.partition(". But ")[0].endswith(f"the halves differ by at most {printed} points")
+    before, figure, _ = _region(stats.Region(0.01, 30, itself))
+    assert before.endswith("the halves differ by at most")
+    assert figure == f"{printed} points"
+
+
+def lucky(seeds, spread, **vary):
+    """Ten cases of rows of a given name and network, whose seeds vary by a multiple of ``spread``."""
+    luck = np.random.default_rng(1).normal(0, spread, seeds)
+    return 0.59 + luck, [
+        {"row": row, "network": row[1:] or "net", "case": f"c{i}", "seed": seed}
+        | {"pretrain_seed": seed, "value": 0.5 + 0.02 * i + luck[seed] * times}
+        for row, times in vary.items()
+        for seed in range(seeds)
+        for i in range(10)
+    ]
 
 
 @pytest.mark.parametrize(
     ("seeds", "spread", "rope", "sentence"),
     [
-        (7, 0.002, 0.01, "assumed: scratch has 7 seeds here"),
-        (8, 0.002, None, "the halves differ by at most this limit"),
+        (
+            7,
+            0.002,
+            0.01,
+            "assumed: scratch has 7 seeds here, and a measured limit needs at least 8.",
+        ),
+        (8, 0.002, None, "the halves differ by at most this limit."),
         (8, 0.05, 0.01, "Scratch alone varies more"),
     ],
 )
 def test_the_region_of_equivalence_is_scratch_against_itself(
     context, seeds, spread, rope, sentence
 ):
-    luck = np.random.default_rng(1).normal(0, spread, seeds)
-    rows = [
-        {
-            "row": row,
-            "seed": seed,
-            "pretrain_seed": seed if row == "b" else 0,
-            "case": f"c{i}",
-            "value": 0.5 + 0.02 * i + (luck[seed] if row == "a" else 0),
-        }
-        for row in "ab"
-        for seed in range(seeds)
-        for i in range(10)
-    ]
+    means, rows = lucky(seeds, spread, a=1, b=0)
     study = context(*rows)
     (group,) = verdicts(study)
-    expected = stats.region(0.59 + luck).rope if rope is None else rope
+    expected = stats.region(means).rope if rope is None else rope
     assert group.rows[0].judged.comparison.rope == pytest.approx(expected)
     assert sentence in verdict_tables(study, [group])[0].caption
+
+
+def test_two_scratches_that_vary_unlike_share_the_sentence_on_the_region_of_equivalence(context):
+    methods = {"an": "scratch", "am": "scratch", "bn": "voco", "bm": "voco"}
+    rows = {row: Row(method, row[1:]) for row, method in methods.items()}
+    networks = {"n": Net("swin_unetr"), "m": Net("unet3d")}
+    _, scores = lucky(8, 0.05, an=1, am=2, bn=0, bm=0)
+    study = context(*scores, rows=rows, networks=networks)
+    caption = verdict_tables(study, verdicts(study))[0].caption
+    assert caption.count("Equivalent: within") == 1
+    assert "differ by at most 4.6 points (scratch, n) or 9.3 points (scratch, m). But" in caption
