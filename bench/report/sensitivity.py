@@ -51,7 +51,7 @@ UNCONTROLLED = (
 DETECTED = (
     "Smallest difference that the study detects with 80 % power, after Holm's correction: {}."
 )
-DOSES_WAIT = "no dose has run in this section"
+DOSES_WAIT = "no dose above 0 has run in this section"
 NO_DOSE = "No dose was run, so no smaller gain than that of the ceiling was tried."
 LOSES = "Here a mixture of two sets of weights loses by itself, so the doses do not show what is detected"
 

@@ -16,7 +16,7 @@ from bench.report.names import metric_title
 ALL = 100  # percent of the labels
 UNDERTRAINED = "Undertrained"
 EMPTY = "in each test case the prediction is empty (or the reference)"
-SO = "Comparisons with these rows say nothing about pretraining."
+SO = "Differences from these rows do not show whether pretraining helps a fully trained network."
 
 
 @dataclass(frozen=True)

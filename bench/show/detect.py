@@ -68,7 +68,7 @@ class Sight:
     comparisons: int  # rows that are compared with scratch
     patients: int  # that are tested, as far as known
     runs: int  # pairs of a pretraining and its fine-tuning
-    # the least difference that four of five such studies call better; None: none
+    # the least difference with p below 0.05 in four of five such studies; None: none
     sees: float | None
     goal: float
     needs_runs: int | None  # with these patients; None: out of reach

@@ -1,10 +1,10 @@
-"""What a study can see before it runs: the smallest difference that it would call better, and how to size it.
+"""What a study can see before it runs: the smallest difference that it would show, and how to size it.
 
 The model is that of ``bench.stats.effects``: a paired difference is ``mean + patient + run + residual``. A
-study sees a difference where four of five such studies would call it better (power 80 %), after Holm's first
-step over its comparisons. Mean squares of such studies are drawn and judged as the verdicts are: by
-Satterthwaite's degrees of freedom, never narrower than the runs' means alone, and never from fewer patients
-than an exact test needs.
+study sees a difference where p is below alpha in four of five such studies (power 80 %), after Holm's first
+step over its comparisons. One below the limit of equivalence is then often called equivalent, not better. Mean
+squares of such studies are drawn and judged as the verdicts are: by Satterthwaite's degrees of freedom, never
+narrower than the runs' means alone, and never from fewer patients than an exact test needs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def noise_of(comparisons: Sequence[Comparison]) -> Noise | None:
 def detectable(
     noise: Noise, patients: int, runs: int, comparisons: int = 1, alpha: float = ALPHA
 ) -> float:
-    """Return the smallest difference that four of five such studies would call better; infinite if none is.
+    """Return the smallest difference for which four of five such studies have p below alpha; infinite if none is.
 
     Args:
         noise: of a paired difference, in the unit of the answer.

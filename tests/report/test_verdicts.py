@@ -771,8 +771,8 @@ def test_a_section_whose_planned_doses_have_not_run_says_so(context):
         scored = [record for record in rows if record["section"] in names]
         study = context(*scored, rows=CONTROLS, finetune=sections)
         sentences = " ".join(sensitivity(study, verdicts(study)).sentences)
-        wait = f"“{study.labels[-1]}”: no dose has run in this section."
-        assert (wait in sentences) is waits and sentences.count("no dose has run") == waits
+        wait = f"“{study.labels[-1]}”: no dose above 0 has run in this section."
+        assert (wait in sentences) is waits and sentences.count("no dose above 0 has run") == waits
 
 
 def test_what_is_true_at_several_shares_of_the_labels_is_said_once(context):
