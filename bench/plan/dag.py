@@ -64,7 +64,7 @@ class Plan:
     sizes: dict[str, int] = field(default_factory=dict)  # job -> cases; 0 if not known
     sides: dict[str, Sides] = field(default_factory=dict)  # guard -> what it compares
     # sizes of the volumes that pretrainings read, as in a ``PlanContext``
-    volumes: dict[str, frozenset[Triple]] = field(default_factory=dict)
+    volumes: dict[str, tuple[Triple, ...]] = field(default_factory=dict)
     # job -> what it waits for, unneeded
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # protocol: panel's title -> embed job

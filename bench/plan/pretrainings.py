@@ -94,7 +94,7 @@ class Pretrainings:
 
     def _volumes(
         self, section: Pretrain, parts: Sequence[Read], needs: Sequence[str]
-    ) -> frozenset[Triple]:
+    ) -> tuple[Triple, ...]:
         """Return the sizes, at most, of the prepared volumes that a pretraining reads and headers state."""
         chosen = {(name, case.id) for name, case in mixing.chosen(section, parts)}
         volumes = set[Triple]()
@@ -103,7 +103,7 @@ class Pretrainings:
             recipe = self.plan.spec(job, PrepareSpec).recipe
             grids = self.cohorts.contents.grids(cases)
             volumes |= {largest(shape, spacing, recipe) for shape, spacing in grids}
-        return frozenset(volumes)
+        return tuple(sorted(volumes))
 
     def _probed(self, arm: Arm, section: Pretrain, probe: OnlineProbe, network: NetSpec) -> str:
         """Add the preparation of the data set that an online probe reads and return it."""

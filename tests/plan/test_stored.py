@@ -22,8 +22,13 @@ CHANGES = {
     "embeddings": {"samples": 4},
 }
 
+OF_VOLUMES = {  # the plan looks at the sizes of its scans
+    "rows": {"pair": {"method": "voco", "params": {"grid": [1, 2, 1]}}},
+    "pretrain": {"crop": [16, 16, 16]},
+}
 
-@pytest.mark.parametrize("changes", [None, CHANGES, {"metrics": ["dice", "latency"]}])
+
+@pytest.mark.parametrize("changes", [None, CHANGES, {"metrics": ["dice", "latency"]}, OF_VOLUMES])
 def test_a_plan_read_back_is_the_same(plan_of, tmp_path, changes):
     plan, file = (
         plan_of(changes, others=[{"name": "two"}], sets=("finetune.steps=7",)),
@@ -34,6 +39,7 @@ def test_a_plan_read_back_is_the_same(plan_of, tmp_path, changes):
     assert list(again.jobs) == list(plan.jobs) and again.jobs == plan.jobs
     for name in set(vars(plan)) - {"jobs", "files"}:
         assert getattr(again, name) == getattr(plan, name), name
+    assert bool(plan.volumes) is (changes is OF_VOLUMES)
     assert again.wanted() == plan.wanted() and stored.as_text(again) == stored.as_text(plan)
 
 
