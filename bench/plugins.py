@@ -13,7 +13,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +21,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench import process
 from bench.errors import BenchError, printable, shown
@@ -289,22 +289,8 @@ def _imports(file: Path, package: Sequence[str]) -> list[str]:
     return [module for name in imports(tree.body, package) for module in _prefixes(name)]
 
 
-_digests: dict[Plugin, tuple[tuple[Any, ...], Digests]] = {}  # of one state of its files
+_digests: dict[Plugin, tuple[tuple[Any, ...], str]] = {}  # of one state of its files
 _pinned: dict[tuple[str, str], Planned] = {}
-_older = set[str]()  # digests that an output folder's jobs have in their ids
-
-
-class Digests(NamedTuple):
-    """Both forms of a plugin's digest, 16 hex digits each."""
-
-    meaning: str  # of what its files do: a comment, a docstring or a line break changes nothing
-    bytes: str  # as an older bench took it into the ids of jobs
-
-
-def keep_older(recorded: Iterable[str]) -> None:
-    """Let a plugin whose very bytes an output folder's jobs were made by keep the older form in their ids."""
-    _older.clear()
-    _older.update(recorded)
 
 
 def digest(plugin: Plugin) -> str:
@@ -315,27 +301,19 @@ def digest(plugin: Plugin) -> str:
     pinned = _pinned.get((plugin.kind, plugin.name))
     if pinned is not None and pinned.plugin.file == plugin.file:
         return pinned.digest
-    now = _now(plugin)
-    return now.bytes if now.bytes in _older else now.meaning
+    return _now(plugin)
 
 
-def _now(plugin: Plugin) -> Digests:
-    """Return the digests of a plugin's files as they are; files that did not change are not read again."""
-    stamps, digests = _digests.get(plugin, ((), Digests("", "")))
+def _now(plugin: Plugin) -> str:
+    """Return the digest of a plugin's files as they are; files that did not change are not read again."""
+    stamps, digest = _digests.get(plugin, ((), ""))
     if not stamps or any(_stamp(file) != stamp for file, stamp in stamps):
         those = files(plugin)
         stamps = tuple((file, _stamp(file)) for file in those.values())
-        raw = {name: file.read_bytes() for name, file in those.items()}
-        digests = Digests(
-            _sum(raw, _meaning), _sum(raw, lambda data: hashlib.sha256(data).hexdigest())
-        )
-        _digests[plugin] = stamps, digests
-    return digests
-
-
-def _sum(raw: Mapping[str, bytes], of: Callable[[bytes], str]) -> str:
-    text = "".join(f"{name} {of(data)}\n" for name, data in raw.items())
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        text = "".join(f"{name} {_meaning(file.read_bytes())}\n" for name, file in those.items())
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        _digests[plugin] = stamps, digest
+    return digest
 
 
 def _meaning(data: bytes) -> str:

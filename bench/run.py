@@ -75,7 +75,6 @@ def make_plan(
         roots = stand_ins.where_lacking(
             Roots.here(request.data), protocols, request.out, make=need_data
         )
-    plugins.keep_older(stale.plugin_digests(request.out) if plugins.present() else ())
     memory = request.out / "contents.json"
     contents = Contents(memory, bar)
     planner = Planner(roots, contents, request.only, need_data=need_data, processes=processes)

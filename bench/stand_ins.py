@@ -15,14 +15,14 @@ from bench.store import Store
 def where_lacking(roots: Roots, protocols: Sequence[Protocol], out: Path, *, make: bool) -> Roots:
     """Return the roots with the phantoms that protocols ask for where their data is not on this machine.
 
-    They lie in the folder ``phantoms`` of ``out``; ``make``: write those that are not there yet.
+    They lie in the folder ``phantoms`` of ``out``; ``make``: write those that are not there yet. Of several
+    protocols' numbers of cases the largest counts.
     """
-    requested = {
-        name: phantom
-        for protocol in protocols
-        for name, phantom in protocol.phantoms.items()
-        if roots.find(name) is None
-    }
+    smallest_first = sorted(
+        (item for protocol in protocols for item in protocol.phantoms.items()),
+        key=lambda item: item[1].cases,
+    )
+    requested = {name: phantom for name, phantom in smallest_first if roots.find(name) is None}
     return Roots(roots.data, {**roots.named, **_folders(requested, out, make=make)})
 
 

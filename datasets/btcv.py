@@ -58,7 +58,7 @@ class BTCV(Dataset):
         "voco_pretrain": Recipe(resize=(384, 384, 96), window=SOFT, foreground=0.3),
         # ZEKAICHEN/MIM-Med3D code/data/btcv_dataset.py
         "mae3d": Recipe(spacing=(1.5, 1.5, 2.0), window=SOFT, foreground=0.0),
-        # PGL, section 4: clipped, then z-scored; no resampling is mentioned
+        # PGL, section 5.1: clipped, then z-scored; no resampling is mentioned
         "pgl": Recipe(window=(-1024.0, 325.0), scale="zscore"),
         # GL-MAE's range; its spacing is not stated, MONAI's is taken
         "glmae": Recipe(spacing=(1.5, 1.5, 2.0), window=(-1000.0, 1000.0), foreground=0.0),

@@ -32,7 +32,7 @@ class Prostate(Decathlon):
         # Luffy03/Large-Scale-Medical Downstream/monai/Prostate: VoCo's authors, after the paper;
         # their --space_* options are not applied
         "voco": Recipe(scale="zscore", nonzero=True, foreground=0.0),
-        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and percentiles are assumed
+        # HSSL, section 3: slices of 192 x 192, the rest is not stated: T2 alone, resizing and percentiles are assumed
         "hssl": Recipe(channels=(0,), resize=(192, 192, 0), scale="percentile"),
         "coarse": Recipe(spacing=(3.0, 3.0, 3.6), scale="zscore"),  # ours: a pilot on a CPU
     }

@@ -48,7 +48,7 @@ class GLMAE(Method):
         q: Count = 8  # the same, local views
         # the same: 160 where local views are 96; by default that ratio
         global_crop: Triple | None = None
-        global_ratio: Factors = (0.5, 1.0)  # the same, share of the volume
+        global_ratio: Factors = (0.5, 1.0)  # the same, share of each axis (see ratio_of)
         local_ratio: Factors = (0.25, 0.5)  # the same
         ratio_of: Ratio = "isotropic"  # assumed: the paper does not say of what it is the ratio
         mask_ratio: Share = 0.6  # its supplement's best; the count rounds down, as in mae3d

@@ -1,6 +1,5 @@
 """Plugins from outside: found by file, folder or package, and in the ids of the jobs that they touch."""
 
-import hashlib
 import json
 import os
 import re
@@ -256,31 +255,6 @@ def test_what_a_plugin_imports_of_its_folder_is_in_its_digest(tmp_path, text, it
     before = plugins.digest(found)
     (tmp_path / "helper.py").write_text("x = 222\n")
     assert (plugins.digest(found) != before) is its
-
-
-def test_a_plugin_whose_bytes_made_an_output_folders_jobs_keeps_their_ids(
-    tmp_path, protocol_file, capsys
-):
-    """An older bench took the bytes into the ids: SHA-256 of a line for each file."""
-    file, out = written(tmp_path, "method"), tmp_path / "out"
-    protocol = protocol_file({"plugins": [str(file)], "rows": {"pair": {"method": "my_method"}}})
-
-    def source():
-        assert main(["plan", str(protocol), "--out", str(out), "--json"]) == 0
-        jobs = json.loads(capsys.readouterr().out)["jobs"]
-        return {job["spec"]["method"]["source"] for job in jobs if job["kind"] == "pretrain"}
-
-    new = source()
-    lines = f"my_method.py {hashlib.sha256(file.read_bytes()).hexdigest()}\n"
-    older = hashlib.sha256(lines.encode()).hexdigest()[:16]
-    work = out / "work" / ("0" * 16)
-    work.mkdir(parents=True)
-    spec = {"method": {"name": "my_method", "source": older}}
-    job = {"kind": "pretrain", "spec": spec, "needs": []}
-    (work / "job.json").write_text(json.dumps({"job": job}))
-    assert len(new) == 1 and new != {older} and source() == {older}
-    file.write_text(file.read_text() + "# edited: no jobs were made by these bytes\n")
-    assert source() == new
 
 
 def test_an_edit_of_a_network_is_another_job_and_others_stay(tmp_path, planned):

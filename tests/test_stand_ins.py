@@ -83,6 +83,15 @@ def test_a_protocol_may_ask_for_more_cases_and_a_data_set_without_phantoms_is_re
         made({"finetune": [{**BASE["finetune"][0], "dataset": "msd04_hippocampos"}]})
 
 
+def test_of_two_protocols_numbers_of_cases_the_largest_counts(protocol_file, tmp_path):
+    asked = [{"phantoms": {NAME: {"cases": cases}}, "name": f"p{cases}"} for cases in (40, 20)]
+    files = tuple(protocol_file(change, f"{change['name']}.yaml") for change in asked)
+    for order in (files, files[::-1]):
+        request = run.Request(order, tmp_path / "out")
+        (root,) = run.make_plan(request, request.read(), need_data=True).roots.values()
+        assert root.endswith(f"{NAME}-40-0")
+
+
 @pytest.mark.parametrize("split", ["btcv/unetr_24_6", "btcv/pgl_15_15", "mmwhs/ct_voco_16_4"])
 def test_short_registered_splits_are_whole_in_as_many_as_there_are(split, made):
     dataset, _, name = split.partition("/")

@@ -219,24 +219,16 @@ def reconstructed(
     return {term: reconstruction(guess, target, kind) for term, guess in pairs.items()}
 
 
-def reconstruction(
-    prediction: Tensor, target: Tensor, kind: Literal["l1", "mse"], mask: Tensor | None = None
-) -> Tensor:
+def reconstruction(prediction: Tensor, target: Tensor, kind: Literal["l1", "mse"]) -> Tensor:
     """Return the mean absolute or squared error per voxel.
-
-    With ``mask`` the mean is over what counts in the batches of all processes: theirs average to it.
 
     Args:
         prediction: (B, N, P) voxels of N patches.
         target: the same shape.
         kind: absolute or squared.
-        mask: (B, N), true where a patch counts; all by default.
     """
     error = prediction - target
-    error = (error.abs() if kind == "l1" else error.square()).mean(dim=-1)
-    if mask is None:
-        return error.mean()
-    return (error * mask).sum() / distributed.mean(mask.sum(dtype=error.dtype))
+    return (error.abs() if kind == "l1" else error.square()).mean(dim=-1).mean()
 
 
 @full_precision

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bench import digest
@@ -20,8 +18,6 @@ from bench.runtime.sources import changed, sources
 from bench.store import Store, read_json
 
 AGAIN = "they count as done; --redo changed reruns them"
-# in a spec; that of a manifest's provenance does no harm
-SOURCE = re.compile(r'"source": "([0-9a-f]{16})"')
 NAMED = 5  # files that a line names
 SETS = 3  # of files, with a line each; more are told in one line
 
@@ -44,15 +40,6 @@ def finished(store: Store) -> dict[str, dict[str, Any]]:
     """Return the manifest of every published job by id; one that is damaged is none."""
     files = sorted(store.jobs.glob("*/manifest.json"))
     return _manifests(store, (file.parent.name for file in files))
-
-
-def plugin_digests(out: Path) -> set[str]:
-    """Return the digests of plugins in the specs of an output folder's jobs, done or not."""
-    digests = set[str]()
-    for file in (*out.glob("jobs/*/manifest.json"), *out.glob("work/*/job.json")):
-        with suppress(OSError, UnicodeDecodeError):
-            digests.update(SOURCE.findall(file.read_text(encoding="utf-8")))
-    return digests
 
 
 def _manifests(store: Store, jobs: Iterable[str]) -> dict[str, dict[str, Any]]:

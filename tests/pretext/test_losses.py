@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from bench import distributed
 from bench.pretext import grid, losses
 
 EPS = 1e-6
@@ -127,38 +126,6 @@ def test_nt_xent_equals_its_sums_written_out(group):
         total -= math.log(math.exp(float(z[i] @ z[(i + 5) % 10]) / 0.3) / others)
     said = losses.nt_xent(a, b, 0.3, None if group is None else torch.tensor(group))
     assert said[0].item() == pytest.approx(total / 10, abs=1e-5)
-
-
-def masked(a, b, mask):
-    rows = (
-        slice(4 * distributed.rank(), 4 * (distributed.rank() + 1))
-        if distributed.size() > 1
-        else slice(None)
-    )
-    a = a[rows].requires_grad_()
-    total = losses.reconstruction(a, b[rows], "l1", mask[rows])
-    total.backward()
-    return total.item(), a.grad
-
-
-def test_masked_reconstruction_in_two_processes_averages_to_one(pair):
-    a, b, mask = torch.randn(8, 6, 4), torch.randn(8, 6, 4), torch.rand(8, 6) < 0.3
-    mask[:4, 3:] = False  # the processes' counts differ
-    total, gradient = masked(a.clone(), b, mask)
-    one, two = pair(masked, a, b, mask)
-    assert (one[0] + two[0]) / 2 == pytest.approx(total)
-    torch.testing.assert_close(torch.cat([one[1], two[1]]) / 2, gradient)
-
-
-@pytest.mark.parametrize("kind", ["l1", "mse"])
-def test_reconstruction_ignores_unmasked_patches(kind):
-    torch.manual_seed(0)
-    a, b, mask = torch.randn(2, 6, 4), torch.randn(2, 6, 4), torch.rand(2, 6) < 0.5
-    other = torch.where(mask[..., None], a, a + 100)
-    before, after = (losses.reconstruction(x, b, kind, mask) for x in (a, other))
-    assert before == after
-    expected = losses.reconstruction(a[mask][None], b[mask][None], kind)
-    assert torch.allclose(before, expected)
 
 
 def test_standardised_patches_have_unit_unbiased_variance_and_survive_constants():

@@ -449,6 +449,10 @@ def counts_in_short():
 def test_what_is_said_in_short_counts_every_comparison_once():
     short, long = counts_in_short()
     assert [text for text in short if text not in SHORT] == []
+    lines = each_comparison_once()
+    hearts = lines[lines["report"].eq("studies_eight_acdc")]
+    assert hearts["verdict"].eq("worse").sum() == 3
+    assert f"The {len(hearts)} comparisons there, three of the four `worse` among them," in SHORT
     assert [text for text in long if text not in MORE] == []
 
 
