@@ -1,12 +1,14 @@
 """A plan as a file: read back it is the same plan, and what is not its own is refused."""
 
 import json
+from dataclasses import fields
 
 import pytest
 from small_protocol import NAME
 
 from bench.errors import BenchError
 from bench.plan import stored
+from bench.plan.dag import Plan
 
 CHANGES = {
     "finetune": [
@@ -41,6 +43,10 @@ def test_a_plan_read_back_is_the_same(plan_of, tmp_path, changes):
         assert getattr(again, name) == getattr(plan, name), name
     assert bool(plan.volumes) is (changes is OF_VOLUMES)
     assert again.wanted() == plan.wanted() and stored.as_text(again) == stored.as_text(plan)
+
+
+def test_a_plan_has_no_field_that_json_cannot_hold():
+    assert [field.name for field in fields(Plan) if "set[" in str(field.type)] == []
 
 
 def other_version(text):
