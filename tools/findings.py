@@ -117,7 +117,7 @@ CLAIMS = {
     "fine_tuned": [
         Place("Hippocampi, 7 patients", "light_hippocampus", "each", 5, LIGHT),
         Place("Hippocampi, 7 patients", "kinds_hippocampus", "each", 5, KINDS),
-        Place("Hippocampi, crops of a scan on one side", "by_scan_hippocampus", "each", 5, BY_SCAN),
+        Place("Hippocampi, no test scan in training", "by_scan_hippocampus", "each", 5, BY_SCAN),
         Place("Slices of hearts, 11 patients", "eight_acdc", "acdc", 20, SLICES | CEILING),
     ],
     "frozen": [

@@ -51,6 +51,7 @@ UNCONTROLLED = (
 DETECTED = (
     "Smallest difference that the study detects with 80 % power, after Holm's correction: {}."
 )
+STATED = "in the protocol {} (not registered, so this may have been calculated after the scores)"
 DOSES_WAIT = "no dose above 0 has run in this section"
 NO_DOSE = "No dose was run, so no smaller gain than that of the ceiling was tried."
 LOSES = "Here a mixture of two sets of weights loses by itself, so the doses do not show what is detected"
@@ -158,7 +159,8 @@ def _detected(
     Nothing where nothing was planned and no control was run.
     """
     planned = report.protocol.detects
-    parts = [f"planned {planned}"] * bool(planned)
+    form = "planned {}" if report.extras.registered else STATED
+    parts = [form.format(planned)] * bool(planned)
     by_section: dict[int, list[str]] = {}
     for group in groups:
         if text := _least_detected(report, group):

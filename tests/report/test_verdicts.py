@@ -31,7 +31,7 @@ from bench.report.index import write as write_index
 from bench.report.numbers import p_value
 from bench.report.ranking import across, rankings
 from bench.report.sensitivity import sensitivity
-from bench.report.supplement import Extras, Failure
+from bench.report.supplement import Extras, Failure, Registered
 from bench.report.survival import sections as survivals
 from bench.report.survival import survives
 from bench.report.tables import tables
@@ -746,15 +746,24 @@ def test_what_was_planned_to_be_detected_and_what_is_detected_stand_in_one_sente
     study = context(*usual)
     planned = "1.1 points at 100 % of the labels (the noise is that of a pilot)"
     study = replace(study, protocol=replace(study.protocol, detects=planned))
+    entry = Registered("2026-11-30T00:00:00+00:00", "c0ffee", "pilot", (), "", 0, 9)
+    noted = replace(study, extras=replace(study.extras, registered=(entry,)))
     (group,) = verdicts(study)
     noise = noise_of([row.judged.comparison for row in group.rows])
     least = 100 * detectable(noise, PATIENTS, len(SEEDS), comparisons=3)
     assert least > 100 * detectable(noise, PATIENTS, len(SEEDS))
-    assert [*sensitivity(study, [group]).detected] == [
-        "Smallest difference that the study detects with 80 % power, after Holm's correction: planned 1.1 points "
-        "at 100 % of the labels (the noise is that of a pilot); "
-        f"measured {least:.1f} points at 100 % of the labels."
-    ]
+    for of, words, doubt in (
+        (noted, "planned", ""),
+        (
+            study,
+            "in the protocol",
+            " (not registered, so this may have been calculated after the scores)",
+        ),
+    ):
+        assert [*sensitivity(of, [group]).detected] == [
+            "Smallest difference that the study detects with 80 % power, after Holm's correction: "
+            f"{words} {planned}{doubt}; measured {least:.1f} points at 100 % of the labels."
+        ]
 
 
 def test_a_section_whose_planned_doses_have_not_run_says_so(context):
