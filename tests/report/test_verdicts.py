@@ -746,8 +746,8 @@ def test_what_was_planned_to_be_detected_and_what_is_detected_stand_in_one_sente
     study = context(*usual)
     planned = "1.1 points at 100 % of the labels (the noise is that of a pilot)"
     study = replace(study, protocol=replace(study.protocol, detects=planned))
-    entry = Registered("2026-11-30T00:00:00+00:00", "c0ffee", "pilot", (), "", 0, 9)
-    noted = replace(study, extras=replace(study.extras, registered=(entry,)))
+    registration = Registered("2026-11-30T00:00:00+00:00", "c0ffee", "pilot", (), "", 0, 9)
+    noted = replace(study, extras=replace(study.extras, registered=(registration,)))
     (group,) = verdicts(study)
     noise = noise_of([row.judged.comparison for row in group.rows])
     least = 100 * detectable(noise, PATIENTS, len(SEEDS), comparisons=3)
