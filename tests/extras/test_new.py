@@ -1,7 +1,7 @@
 """``bench new``: what it writes runs as it stands, and overwrites nothing."""
 
+import json
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from one_line import refusal
+from one_line import full_disk, refusal
 
 from bench import plugins, registry
 from bench.cli import main
@@ -84,21 +84,11 @@ def test_a_folder_that_is_none_is_one_line(tmp_path, capsys):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("to", [".", "deep/folder"])
-def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(kind, to, tmp_path):
-    """A limit on the size of a file writes a part of it and then fails, as a full disk does."""
+def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(kind, to, tmp_path, capsys):
     limit = 700 if kind == "protocol" else 1040  # some files of each kind are smaller
-    ran = subprocess.run(
-        [sys.executable, "-m", "bench.cli", "new", kind, "deep", "--to", to],
-        cwd=tmp_path,
-        text=True,
-        capture_output=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
-    assert (ran.returncode, ran.stderr.count("\n")) == (
-        2,
-        1,
-    ) and "name a folder to write to" in ran.stderr
+    with full_disk(limit):
+        said = refusal(capsys, "new", kind, "deep", "--to", to)
+    assert "name a folder to write to" in said
     assert not list(tmp_path.iterdir())
 
 
@@ -234,11 +224,25 @@ def test_the_test_that_is_written_passes_and_the_protocol_runs(made, kind):
     assert main(["run", str(made / f"deep_{kind}.yaml"), "--workers", "2"]) == 0
 
 
-def suite(folder, *words):
-    """Run the suite on what is in a folder, in a process of its own."""
-    ours = ["-p", "no:cacheprovider", "-p", "bench.conformance.options"]
-    command = [sys.executable, "-m", "pytest", "-q", *ours, *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+SUITES = """\
+import json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+import pytest
+ended = []
+for words in json.loads(sys.argv[1]):
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        code = pytest.main(["-q", "-p", "no:cacheprovider", "-p", "bench.conformance.options", *words])
+    ended.append((int(code), out.getvalue(), err.getvalue()))
+print(json.dumps(ended))
+"""
+
+
+def suites(folder, *runs):
+    """Run the suite on what is in a folder, once for each list of words, in one process; return (code, out, err)."""
+    command = [sys.executable, "-c", SUITES, json.dumps(runs)]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return json.loads(ran.stdout)
 
 
 MISFITS = {  # words of pytest: what is said
@@ -248,31 +252,21 @@ MISFITS = {  # words of pytest: what is said
     "--dataset deep_dataset.py --crop 16,16,16": "--crop: is only for a method, and no --method is given",
     "": "bench.conformance: name what to test: --method, --dataset or --network FILE",
 }
+OF_ITS_OWN = ["test_deep_dataset.py", "--method", "deep_method.py"]  # it says what it tries
 
 
-@pytest.mark.parametrize(("words", "said"), MISFITS.items())
-def test_options_that_do_not_fit_what_is_tried_are_one_line(made, words, said):
-    ran = suite(made, "--pyargs", "bench.conformance", *words.split())
-    assert ran.returncode == 4 and said in ran.stderr and ran.stderr.count("\n") <= 2, ran.stderr
-    assert "Traceback" not in ran.stdout + ran.stderr
-
-
-def test_a_test_file_that_says_what_it_tries_takes_no_options(made):
-    ran = suite(made, "test_deep_dataset.py", "--method", "deep_method.py")
-    assert ran.returncode == 2
-    assert "tests what its CONFORMANCE names, and --method is for" in ran.stdout
-    assert "Traceback" not in ran.stdout
+def test_options_that_do_not_fit_what_is_tried_are_one_line(made):
+    misfits = [["--pyargs", "bench.conformance", *words.split()] for words in MISFITS]
+    *ended, (code, out, err) = suites(made, *misfits, OF_ITS_OWN)
+    for (status, shown, told), said in zip(ended, MISFITS.values(), strict=True):
+        assert status == 4 and said in told and told.count("\n") <= 2, told
+        assert "Traceback" not in shown + told
+    assert code == 2 and "tests what its CONFORMANCE names, and --method is for" in out
+    assert "Traceback" not in out + err
 
 
 @pytest.mark.slow
 def test_the_suite_runs_on_a_file_as_on_a_name(made):
-    words = [
-        "--method",
-        "deep_method.py",
-        "--dataset",
-        "deep_dataset.py",
-        "--network",
-        "deep_network.py",
-    ]
-    ran = suite(made, "--pyargs", "bench.conformance", *words)
-    assert ran.returncode == 0, ran.stdout
+    words = "--method deep_method.py --dataset deep_dataset.py --network deep_network.py"
+    ((code, out, _),) = suites(made, ["--pyargs", "bench.conformance", *words.split()])
+    assert code == 0, out
