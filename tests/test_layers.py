@@ -156,11 +156,10 @@ def test_only_lists_of_methods_and_plans_need_torch_and_these_need_no_monai(
 
 REPORTED = """\
 from pathlib import Path; from bench import record
-from bench.protocol import *; from bench.report.write import write, terminal_table
+from bench.protocol import *; from bench.report.write import write
 section = Finetune(dataset='nowhere', split='rule', steps=1)
 p = Protocol('t', {'n': Net('unet')}, {'a': Row('scratch', 'n')}, (section,))
-write(p, record.frame([]), Path('.'))
-terminal_table(p, record.frame([]))"""
+write(p, record.frame([]), Path('.'))"""
 CROPS = """\
 from bench.nets import network_names, presets
 from bench.nets.catalog import check_crop, describe
