@@ -73,6 +73,7 @@ def test_a_worker_that_dies_fails_its_job_and_what_needs_it_and_nothing_else(go,
     assert states(outcomes) == {**failed, B.id: "done", C.id: "done"}
     assert outcomes[A.id].reason == f"the worker process died ({how})"
     assert A.id in outcomes[TUNED.id].reason and how in outcomes[TUNED.id].reason
+    assert TUNED.id in outcomes[SCORED.id].reason
     assert store.failure(A.id)["reason"] == outcomes[A.id].reason
     assert store.failure(B.id) is None
     # the next run takes over what the dead one held
@@ -290,14 +291,6 @@ def test_a_random_encoder_is_another_one_for_each_draw_and_the_same_at_each_frac
     )
     queue = local.Queue(plan(A, few, more, other), [])
     assert queue.keeps(few.id) == queue.keeps(more.id) != queue.keeps(other.id)
-
-
-def test_what_needs_a_failed_job_fails_at_once_and_all_that_needs_it():
-    jobs = plan(A, TUNED, SCORED)
-    queue = local.Queue(jobs, list(jobs.jobs))
-    queue.finish(Outcome(queue.take(), "failed", "no room"))
-    assert not queue.open() and set(queue.outcomes) == set(jobs.jobs)
-    assert A.id in queue.outcomes[TUNED.id].reason and TUNED.id in queue.outcomes[SCORED.id].reason
 
 
 @pytest.mark.parametrize("first", ["done", "failed"])

@@ -229,8 +229,8 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(scans, tmp_path
     before = sorted(tmp_path.rglob("*"))
     for limit, file in ((20, "dataset.json"), (1000, "my_scans.yaml")):
         with full_disk(limit):
-            said = refusal(capsys, "init", root)
-        assert f"{file}: cannot be written (File too large)" in said
+            line = refusal(capsys, "init", root)
+        assert f"{file}: cannot be written (File too large)" in line
         assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -60,26 +60,15 @@ def test_three_files_of_a_kind_can_be_planned_as_they_are_beside_scratch_and_two
 
 def test_nothing_is_overwritten_and_nothing_written_beside_what_is_there(tmp_path, capsys):
     (tmp_path / "test_deep.py").write_text("mine")
-    assert main(["new", "method", "deep", "--to", str(tmp_path)]) == 2
+    line = refusal(capsys, "new", "method", "deep", "--to", tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["test_deep.py"]
-    told = capsys.readouterr().err
-    assert "test_deep.py: there already, and nothing is overwritten" in told
-    assert told.count("\n") == 1
-
-
-@pytest.mark.parametrize("name", ["torch", "json", "pytest"])
-def test_a_name_that_would_hide_a_package_is_refused(name, tmp_path, capsys):
-    assert f"which {name}.py would hide" in refusal(
-        capsys, "new", "protocol", name, "--to", tmp_path / "to"
-    )
-    assert not (tmp_path / "to").exists()
+    assert "test_deep.py: there already, and nothing is overwritten" in line
 
 
 def test_a_folder_that_is_none_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert "name a folder to write to" in refusal(
-        capsys, "new", "method", "deep", "--to", tmp_path / "file"
-    )
+    line = refusal(capsys, "new", "method", "deep", "--to", tmp_path / "file")
+    assert "name a folder to write to" in line
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,25 +76,24 @@ def test_a_folder_that_is_none_is_one_line(tmp_path, capsys):
 def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(kind, to, tmp_path, capsys):
     limit = 700 if kind == "protocol" else 1040  # some files of each kind are smaller
     with full_disk(limit):
-        said = refusal(capsys, "new", kind, "deep", "--to", to)
-    assert "name a folder to write to" in said
+        line = refusal(capsys, "new", kind, "deep", "--to", to)
+    assert "name a folder to write to" in line
     assert not list(tmp_path.iterdir())
 
 
 NAMES = ["../x", "a" * 101, "a-b", "", "class", "_x", "test_x", "1a", "é"]
-TAKEN = [
-    ("method", "scratch"),
-    ("dataset", "acdc"),
-    ("network", "unet3d"),
-    ("protocol", "voco_table1"),
-]
+TAKEN = ("method scratch", "dataset acdc", "network unet3d", "protocol voco_table1")
+REFUSED = {  # words: what is said
+    **{f"method {name}": "is no name for a method" for name in NAMES},
+    **dict.fromkeys(TAKEN, "is there already"),
+    **{f"protocol {name}": f"which {name}.py would hide" for name in ("torch", "json", "pytest")},
+    **{f"{k} deep --dims 2": f"only for a method; leave it out for a {k}" for k in KINDS[1:]},
+}
 
 
-@pytest.mark.parametrize(("kind", "name"), [*(("method", name) for name in NAMES), *TAKEN])
-def test_a_name_is_a_python_name_that_nothing_here_has(kind, name, tmp_path, capsys):
-    assert ("is there already" if (kind, name) in TAKEN else f"is no name for a {kind}") in refusal(
-        capsys, "new", kind, name, "--to", tmp_path / "to"
-    )
+@pytest.mark.parametrize(("words", "text"), REFUSED.items())
+def test_what_cannot_be_is_refused_and_nothing_is_written(words, text, tmp_path, capsys):
+    assert text in refusal(capsys, "new", *words.split(" "), "--to", tmp_path / "to")
     assert not (tmp_path / "to").exists()
 
 
@@ -170,14 +158,6 @@ def test_the_method_for_slices_mirrors_x_and_y_alone(made):
     ways = dict(zip(views["way"].tolist(), views["mirrored"].flatten(1).tolist(), strict=True))
     assert method.dims == 2
     assert ways == {0: [0, 1, 2, 3], 1: [1, 0, 3, 2], 2: [2, 3, 0, 1], 3: [3, 2, 1, 0]}
-
-
-@pytest.mark.parametrize("kind", KINDS[1:])
-def test_only_methods_have_a_template_for_slices(kind, tmp_path, capsys):
-    assert f"--dims 2: is only for a method; leave it out for a {kind}" in refusal(
-        capsys, "new", kind, "deep", "--dims", "2", "--to", tmp_path / "to"
-    )
-    assert not (tmp_path / "to").exists()
 
 
 def test_the_test_of_the_template_names_nothing_of_its_method():
@@ -258,9 +238,9 @@ OF_ITS_OWN = ["test_deep_dataset.py", "--method", "deep_method.py"]  # it says w
 def test_options_that_do_not_fit_what_is_tried_are_one_line(made):
     misfits = [["--pyargs", "bench.conformance", *words.split()] for words in MISFITS]
     *ended, (code, out, err) = suites(made, *misfits, OF_ITS_OWN)
-    for (status, shown, told), said in zip(ended, MISFITS.values(), strict=True):
-        assert status == 4 and said in told and told.count("\n") <= 2, told
-        assert "Traceback" not in shown + told
+    for (status, shown, error), text in zip(ended, MISFITS.values(), strict=True):
+        assert status == 4 and text in error and error.count("\n") <= 2, error
+        assert "Traceback" not in shown + error
     assert code == 2 and "tests what its CONFORMANCE names, and --method is for" in out
     assert "Traceback" not in out + err
 

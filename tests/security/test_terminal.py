@@ -32,8 +32,8 @@ def test_control_characters_are_shown_and_other_text_is_left():
 
 def test_the_terminal_table_obeys_no_name(report_of, tmp_path):
     protocol, rows = report_of(EVIL)
-    said = Extras(failures=(Failure("j", "b", EVIL, EVIL),), notes=(EVIL,))
-    assert harmless(write(protocol, rows, tmp_path, said, figures=False).text)
+    extras = Extras(failures=(Failure("j", "b", EVIL, EVIL),), notes=(EVIL,))
+    assert harmless(write(protocol, rows, tmp_path, extras, figures=False).text)
 
 
 def test_status_obeys_no_file_of_a_shared_folder(tmp_path):
