@@ -1,6 +1,7 @@
 """What bench refuses it refuses in one line: the expectation of every test of a mistake."""
 
 import re
+import resource
 from contextlib import contextmanager
 
 import pytest
@@ -24,3 +25,14 @@ def refusal(capsys, *words):
     told = capsys.readouterr()
     assert re.fullmatch(r"bench: .+\n", told.err) and not told.out, told
     return told.err.strip()
+
+
+@contextmanager
+def full_disk(size):
+    """Write a part of a file, as much as is given, and then fail, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

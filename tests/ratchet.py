@@ -49,7 +49,7 @@ class File:
     root: Path
     path: Path
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.path.relative_to(self.root).as_posix()
 
@@ -70,8 +70,11 @@ class File:
 
     @cached_property
     def parsed(self) -> Parsed:
-        """Return what counts of its syntax tree, which is large and not kept."""
+        """Return what counts of its syntax tree, which is large and not kept: outside the product, names."""
         nodes = list(ast.walk(ast.parse(self.text)))
+        names = [name for node in nodes if (name := bound(node))]
+        if self.room not in PRODUCT:
+            return Parsed(names, [], [])
         imports = []
         for node in nodes:
             if isinstance(node, ast.ImportFrom):
@@ -79,7 +82,7 @@ class File:
             elif isinstance(node, ast.Import):
                 imports += [(alias.name, "") for alias in node.names]
         functions = [(complexity(n), n.lineno, n.name) for n in nodes if isinstance(n, FUNCTIONS)]
-        return Parsed([name for node in nodes if (name := bound(node))], functions, imports)
+        return Parsed(names, functions, imports)
 
 
 def files(root: Path = ROOT) -> list[File]:

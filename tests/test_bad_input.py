@@ -10,14 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nibabel
-import numpy as np
 import pandas as pd
 import pytest
 import reliability
 import yaml
 from one_line import refusal
 
+import bench
 from bench import registry
 from bench.cli import main
 from bench.document import overlay
@@ -190,21 +189,29 @@ def test_a_checkpoint_interval_that_is_no_number_is_refused(written, capsys, mon
     assert "BENCH_CHECKPOINT=often" in refusal(capsys, "run", written(), "--out", "out")
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "threads"),
-    [
-        ("OMP_NUM_THREADS", "4,2", "4"),
-        ("NUMEXPR_NUM_THREADS", "1, 8", "1"),
-        ("OMP_NUM_THREADS", "abc", "1"),
-        ("NUMEXPR_NUM_THREADS", "0", "1"),
-    ],
-)
-def test_a_list_of_threads_is_read_by_its_first_number(name, text, threads):
+THREADS = {  # a variable and its text: the number that numexpr gets, which stumbles over a list
+    "OMP_NUM_THREADS=4,2": "4",
+    "NUMEXPR_NUM_THREADS=1, 8": "1",
+    "OMP_NUM_THREADS=abc": "1",
+    "NUMEXPR_NUM_THREADS=0": "1",
+}
+
+
+@pytest.mark.parametrize(("stated", "threads"), THREADS.items())
+def test_a_list_of_threads_is_read_by_its_first_number(stated, threads, monkeypatch):
+    monkeypatch.setenv("NUMEXPR_NUM_THREADS", "")
+    monkeypatch.setenv(*stated.split("="))
+    bench._one_number()
+    assert os.environ["NUMEXPR_NUM_THREADS"] == threads
+
+
+def test_numexpr_is_imported_without_a_word_where_openmp_has_a_list_of_threads():
     code = "import bench, os, numexpr, pandas; print(os.environ['NUMEXPR_NUM_THREADS'])"
-    given = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")} | {name: text}
+    given = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    given["OMP_NUM_THREADS"] = "4,2"
     command = [sys.executable, "-c", code]
     ran = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
-    assert ran.stdout == f"{threads}\n" and "Error" not in ran.stderr
+    assert ran.stdout == "4\n" and "Error" not in ran.stderr
 
 
 def test_data_that_is_not_there_names_the_three_ways_to_have_it(written, capsys):
@@ -237,26 +244,6 @@ def test_an_output_folder_that_cannot_be_is_refused(written, capsys, tmp_path, m
     assert "cannot be written" in refusal(capsys, "run", written(), "--out", "out")
 
 
-def edited(act):
-    """Return a change of an image's voxels: ``act`` gives others."""
-
-    def change(path):
-        image = nibabel.load(path)
-        nibabel.save(nibabel.Nifti1Image(act(np.asarray(image.dataobj).copy()), image.affine), path)
-
-    return change
-
-
-def one_voxel(value):
-    """Return a change that gives one voxel another value."""
-
-    def act(array):
-        array[3, 3, 3] = value
-        return array
-
-    return edited(act)
-
-
 def test_a_damaged_header_is_found_before_any_work(data, written, capsys):
     (data / NAME / "imagesTr" / "hippocampus_003.nii.gz").write_bytes(b"")
     line = refusal(capsys, "run", written(), "--out", "out", "--data", "data")
@@ -275,29 +262,18 @@ def test_headers_are_read_once(data, written, capsys, monkeypatch):
     assert main(command) == 0
 
 
-def halved(path):
-    os.truncate(path, path.stat().st_size // 2)
-
-
-@pytest.mark.parametrize(
-    ("folder", "change", "told"),
-    [
-        ("imagesTr", halved, "the data end before"),
-        ("imagesTr", one_voxel(np.nan), "1 voxels are NaN"),
-        ("labelsTr", one_voxel(77), "77"),
-    ],
-)
 def test_damage_in_the_voxels_fails_the_job_says_why_and_mended_it_runs_again(
-    folder, change, told, data, phantom, written, capsys, inlined, undrawn
+    data, phantom, written, capsys, inlined, undrawn
 ):
-    path = data / NAME / folder / "hippocampus_003.nii.gz"
-    change(path)
+    path = data / NAME / "imagesTr" / "hippocampus_003.nii.gz"
+    os.truncate(path, path.stat().st_size // 2)
     only = ["--only", "row=scratch", "--only", "fraction=100"]
     command = ["run", written(), "--out", "out", "--data", "data", *only]
     assert main(command) == 1
     shown = capsys.readouterr()
     assert "Traceback" not in shown.out + shown.err
     lines = [line for line in shown.out.splitlines() if line.startswith("failed: ")]
+    told = "the data end before"
     for line in lines:  # of every job that needs the case
         for text in (told, "hippocampus_003.nii.gz", "exclude: [hippocampus_003]"):
             assert text in line
@@ -306,10 +282,9 @@ def test_damage_in_the_voxels_fails_the_job_says_why_and_mended_it_runs_again(
     assert main(["status", "--out", "out"]) == 0
     status = capsys.readouterr().out
     assert told in status and log in status
-    if change is halved:
-        shutil.copyfile(phantom / folder / path.name, path)
-        assert main(command) == 0
-        assert "failed" not in capsys.readouterr().out.split("page:")[1]
+    shutil.copyfile(phantom / "imagesTr" / path.name, path)
+    assert main(command) == 0
+    assert "failed" not in capsys.readouterr().out.split("page:")[1]
 
 
 def test_a_bug_in_one_method_fails_its_row_and_no_other(

@@ -54,13 +54,6 @@ def test_help_lists_what_there_is_and_nothing_else(say):
     assert code == 0 and re.fullmatch(versions, out)
 
 
-def test_the_package_is_a_command():
-    ran = subprocess.run(
-        [sys.executable, "-m", "bench", "--version"], capture_output=True, text=True
-    )
-    assert ran.returncode == 0 and ran.stdout.startswith(f"bench {__version__}")
-
-
 def test_a_link_in_a_circle_is_no_output_folder(say, tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     for given in (

@@ -53,7 +53,8 @@ def test_every_module_is_in_one_group_and_groups_import_those_below_alone():
     order = [(name, m) for name, (modules, _) in drawing.groups().items() for m in modules]
     tree = {path.stem for path in (ROOT / "bench").iterdir() if path.stem[:8] != "__init__"}
     assert sorted(module for _, module in order) == sorted(tree - {"__pycache__"})
-    depth = {module: [*drawing.groups()].index(name) for name, module in order}
+    groups = [*drawing.groups()]
+    depth = {module: groups.index(name) for name, module in order}
     for path in files("bench"):
         module = path.relative_to(ROOT / "bench").with_suffix("").parts[0]
         if "templates" in path.parts or module == "__init__":
@@ -155,11 +156,10 @@ def test_only_lists_of_methods_and_plans_need_torch_and_these_need_no_monai(
 
 REPORTED = """\
 from pathlib import Path; from bench import record
-from bench.protocol import *; from bench.report.write import write, terminal_table
+from bench.protocol import *; from bench.report.write import write
 section = Finetune(dataset='nowhere', split='rule', steps=1)
 p = Protocol('t', {'n': Net('unet')}, {'a': Row('scratch', 'n')}, (section,))
-write(p, record.frame([]), Path('.'))
-terminal_table(p, record.frame([]))"""
+write(p, record.frame([]), Path('.'))"""
 CROPS = """\
 from bench.nets import network_names, presets
 from bench.nets.catalog import check_crop, describe

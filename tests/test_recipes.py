@@ -43,7 +43,8 @@ NETS = {  # recipe, or how its name begins: a network that fits, and a crop
 }
 SAME = """
 voco_lits voco_brats voco_spleen voco_mmwhs glmae_linear pgl_bcv primus primus_scratch nnunet nnunet_pretrained
-nnssl_sawtooth pilot_slices taleb_brats taleb_brats_2d taleb_pancreas_2d"""
+nnssl_sawtooth pilot_slices taleb_brats taleb_brats_2d taleb_pancreas_2d
+head_only layer_decay"""  # these two, from scratch, are `ema` and `lora` without what these are named after
 ALIKE = SAME.split()  # another one trains their parts
 REGIONS = {"organ": [1, 2], "tumour": [2]}
 # What a tiny plan changes: the budget, sizes, what a CPU refuses, and shares too small for five steps.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.protocol import Protocol
 from bench.report import index
 from bench.report.cells import aggregate
-from bench.report.contents import contents_of, table_sections
+from bench.report.contents import contents_of
 from bench.report.context import ReportContext
 from bench.report.names import dataset_info
 from bench.report.page import page
@@ -17,7 +17,6 @@ from bench.report.published import Published
 from bench.report.redraw import refresh
 from bench.report.spreadsheet import table_csv, verdicts_csv
 from bench.report.supplement import Extras, ReportPaths
-from bench.report.tables import tables
 from bench.report.terminal import terminal
 from bench.report.tex import tex
 from bench.report.text import markdown
@@ -89,18 +88,6 @@ def write(
 def terminal_width() -> int:
     """Return the characters of a line on this terminal; ``WIDTH`` in a file or a pipe."""
     return max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns)
-
-
-def terminal_table(
-    protocol: Protocol, records: pd.DataFrame, extras: Extras | None = None, width: int = WIDTH
-) -> str:
-    """Return the tables as plain text for a terminal of ``width`` characters, footnotes below.
-
-    Raises:
-        BenchError: the records mix scales, or do not belong to this protocol.
-    """
-    report = context_of(protocol, records, extras or Extras())
-    return terminal(report, table_sections(*tables(report, ran=True)), width)
 
 
 def context_of(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> ReportContext:

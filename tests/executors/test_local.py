@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from by_hand import LEAST, a_job
+from quick_worker import serve
 
 from bench import run
 from bench.executors import local
@@ -18,50 +19,9 @@ from bench.plan.dag import Plan
 from bench.plugins import Planned, Plugin
 from bench.runtime.execute import Outcome
 from bench.runtime.memory import TUNABLES, UNCACHED
-from bench.store import Store, write_atomic
-from bench.workers import received
 
 # what a job does at each attempt, others at the first alone
 ALWAYS = ("repeat", "advance", "die at score")
-
-
-def die(store, job, do, claim):
-    """End this process in the middle of a job, where its description says so."""
-    if do == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if do == "exit":
-        os._exit(3)
-    if do == "repeat" or (do == "advance" and claim.number < 6):
-        step = claim.number if do == "advance" else 7
-        write_atomic(store.work / job / f"step-{step:09d}-{claim.number}.pt", "")
-        os._exit(0)
-
-
-def serve(pipe, parent, out, number):
-    """Stand in for a worker without torch: do what the job's description says, or is asked to score."""
-    store = Store(Path(out))
-    trap = store.root / "die-while-starting"
-    if trap.exists():
-        trap.unlink()
-        os.kill(os.getpid(), signal.SIGKILL)
-    while (task := received(pipe)) is not None:
-        job, options = task
-        do = "score" if options.scoring else store.spec(job)["job"]["spec"]["do"]
-        claim = None if store.done(job) else store.claim(job)
-        die(store, job, do, claim)
-        if do == "leave":
-            return
-        time.sleep({"hang": 600, "score": 0.2}.get(do, 0))
-        if claim is not None:
-            facts = {"pid": os.getpid(), "pages": os.environ.get(TUNABLES, "")}
-            with store.attempt(claim) as made:
-                store.publish(claim, made, facts)
-        if do == "die at score":  # for want of memory
-            os.kill(os.getpid(), signal.SIGKILL)
-        if store.done(job):
-            for word in options.scoring:
-                (store.jobs / job / word).touch()
-        pipe.send(Outcome(job, "done" if store.done(job) else "busy"))
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +73,7 @@ def test_a_worker_that_dies_fails_its_job_and_what_needs_it_and_nothing_else(go,
     assert states(outcomes) == {**failed, B.id: "done", C.id: "done"}
     assert outcomes[A.id].reason == f"the worker process died ({how})"
     assert A.id in outcomes[TUNED.id].reason and how in outcomes[TUNED.id].reason
+    assert TUNED.id in outcomes[SCORED.id].reason
     assert store.failure(A.id)["reason"] == outcomes[A.id].reason
     assert store.failure(B.id) is None
     # the next run takes over what the dead one held
@@ -330,14 +291,6 @@ def test_a_random_encoder_is_another_one_for_each_draw_and_the_same_at_each_frac
     )
     queue = local.Queue(plan(A, few, more, other), [])
     assert queue.keeps(few.id) == queue.keeps(more.id) != queue.keeps(other.id)
-
-
-def test_what_needs_a_failed_job_fails_at_once_and_all_that_needs_it():
-    jobs = plan(A, TUNED, SCORED)
-    queue = local.Queue(jobs, list(jobs.jobs))
-    queue.finish(Outcome(queue.take(), "failed", "no room"))
-    assert not queue.open() and set(queue.outcomes) == set(jobs.jobs)
-    assert A.id in queue.outcomes[TUNED.id].reason and TUNED.id in queue.outcomes[SCORED.id].reason
 
 
 @pytest.mark.parametrize("first", ["done", "failed"])

@@ -1,19 +1,18 @@
 """``bench init``: what it writes over a folder of scans plans and runs as it is, and overwrites nothing."""
 
+import functools
 import gzip
 import json
 import math
 import re
-import resource
-import subprocess
-import sys
+import shutil
 from unittest import mock
 
 import nibabel as nib
 import numpy as np
 import pytest
 import yaml
-from one_line import refusal
+from one_line import full_disk, refusal
 
 from bench import arguments, registry
 from bench.cli import main
@@ -26,14 +25,23 @@ from bench.protocol import read
 pytestmark = pytest.mark.usefixtures("own_place")
 
 
+@pytest.fixture(scope="module")
+def phantoms_of(tmp_path_factory):
+    """Return a function from a number of cases to a folder of phantoms, drawn once."""
+    return functools.cache(lambda cases: drawn(tmp_path_factory.mktemp("drawn"), cases))
+
+
+def drawn(root, cases):
+    registry.load("dataset", "msd04_hippocampus").phantom(root, cases, 0)
+    return root
+
+
 @pytest.fixture
-def scans(tmp_path):
+def scans(tmp_path, phantoms_of):
     """Return a function from a number of cases and a name to a folder in MSD layout."""
 
     def make(cases, name="my scans"):
-        root = tmp_path / "data" / name
-        registry.load("dataset", "msd04_hippocampus").phantom(root, cases, 0)
-        return root
+        return shutil.copytree(phantoms_of(cases), tmp_path / "data" / name)
 
     return make
 
@@ -215,24 +223,15 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(
     assert sorted(p.name for p in tmp_path.glob("*.yaml")) == ["there.yaml"]
 
 
-def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(scans, tmp_path):
-    """A limit on the size of a file writes a part of it and then fails, as a full disk does."""
+def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(scans, tmp_path, capsys):
     root = scans(4)
     (root / "dataset.json").unlink()
     before = sorted(tmp_path.rglob("*"))
-    for limit in (20, 1000):  # of dataset.json, of the protocol
-        ran = subprocess.run(
-            [sys.executable, "-m", "bench.cli", "init", str(root)],
-            cwd=tmp_path,
-            text=True,
-            capture_output=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            preexec_fn=lambda size=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
-        )
-        file = "dataset.json" if limit == 20 else "my_scans.yaml"
-        assert ran.returncode == 2 and f"{file}: cannot be written (File too large)" in ran.stderr
-        assert ran.stderr.count("\n") == 1 and sorted(tmp_path.rglob("*")) == before
+    for limit, file in ((20, "dataset.json"), (1000, "my_scans.yaml")):
+        with full_disk(limit):
+            line = refusal(capsys, "init", root)
+        assert f"{file}: cannot be written (File too large)" in line
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_folder_of_another_layout_is_told_what_to_do(tmp_path, capsys):

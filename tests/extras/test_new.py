@@ -1,7 +1,7 @@
 """``bench new``: what it writes runs as it stands, and overwrites nothing."""
 
+import json
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from one_line import refusal
+from one_line import full_disk, refusal
 
 from bench import plugins, registry
 from bench.cli import main
@@ -60,62 +60,40 @@ def test_three_files_of_a_kind_can_be_planned_as_they_are_beside_scratch_and_two
 
 def test_nothing_is_overwritten_and_nothing_written_beside_what_is_there(tmp_path, capsys):
     (tmp_path / "test_deep.py").write_text("mine")
-    assert main(["new", "method", "deep", "--to", str(tmp_path)]) == 2
+    line = refusal(capsys, "new", "method", "deep", "--to", tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["test_deep.py"]
-    told = capsys.readouterr().err
-    assert "test_deep.py: there already, and nothing is overwritten" in told
-    assert told.count("\n") == 1
-
-
-@pytest.mark.parametrize("name", ["torch", "json", "pytest"])
-def test_a_name_that_would_hide_a_package_is_refused(name, tmp_path, capsys):
-    assert f"which {name}.py would hide" in refusal(
-        capsys, "new", "protocol", name, "--to", tmp_path / "to"
-    )
-    assert not (tmp_path / "to").exists()
+    assert "test_deep.py: there already, and nothing is overwritten" in line
 
 
 def test_a_folder_that_is_none_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert "name a folder to write to" in refusal(
-        capsys, "new", "method", "deep", "--to", tmp_path / "file"
-    )
+    line = refusal(capsys, "new", "method", "deep", "--to", tmp_path / "file")
+    assert "name a folder to write to" in line
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("to", [".", "deep/folder"])
-def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(kind, to, tmp_path):
-    """A limit on the size of a file writes a part of it and then fails, as a full disk does."""
+def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(kind, to, tmp_path, capsys):
     limit = 700 if kind == "protocol" else 1040  # some files of each kind are smaller
-    ran = subprocess.run(
-        [sys.executable, "-m", "bench.cli", "new", kind, "deep", "--to", to],
-        cwd=tmp_path,
-        text=True,
-        capture_output=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
-    assert (ran.returncode, ran.stderr.count("\n")) == (
-        2,
-        1,
-    ) and "name a folder to write to" in ran.stderr
+    with full_disk(limit):
+        line = refusal(capsys, "new", kind, "deep", "--to", to)
+    assert "name a folder to write to" in line
     assert not list(tmp_path.iterdir())
 
 
 NAMES = ["../x", "a" * 101, "a-b", "", "class", "_x", "test_x", "1a", "é"]
-TAKEN = [
-    ("method", "scratch"),
-    ("dataset", "acdc"),
-    ("network", "unet3d"),
-    ("protocol", "voco_table1"),
-]
+TAKEN = ("method scratch", "dataset acdc", "network unet3d", "protocol voco_table1")
+REFUSED = {  # words: what is said
+    **{f"method {name}": "is no name for a method" for name in NAMES},
+    **dict.fromkeys(TAKEN, "is there already"),
+    **{f"protocol {name}": f"which {name}.py would hide" for name in ("torch", "json", "pytest")},
+    **{f"{k} deep --dims 2": f"only for a method; leave it out for a {k}" for k in KINDS[1:]},
+}
 
 
-@pytest.mark.parametrize(("kind", "name"), [*(("method", name) for name in NAMES), *TAKEN])
-def test_a_name_is_a_python_name_that_nothing_here_has(kind, name, tmp_path, capsys):
-    assert ("is there already" if (kind, name) in TAKEN else f"is no name for a {kind}") in refusal(
-        capsys, "new", kind, name, "--to", tmp_path / "to"
-    )
+@pytest.mark.parametrize(("words", "text"), REFUSED.items())
+def test_what_cannot_be_is_refused_and_nothing_is_written(words, text, tmp_path, capsys):
+    assert text in refusal(capsys, "new", *words.split(" "), "--to", tmp_path / "to")
     assert not (tmp_path / "to").exists()
 
 
@@ -182,14 +160,6 @@ def test_the_method_for_slices_mirrors_x_and_y_alone(made):
     assert ways == {0: [0, 1, 2, 3], 1: [1, 0, 3, 2], 2: [2, 3, 0, 1], 3: [3, 2, 1, 0]}
 
 
-@pytest.mark.parametrize("kind", KINDS[1:])
-def test_only_methods_have_a_template_for_slices(kind, tmp_path, capsys):
-    assert f"--dims 2: is only for a method; leave it out for a {kind}" in refusal(
-        capsys, "new", kind, "deep", "--dims", "2", "--to", tmp_path / "to"
-    )
-    assert not (tmp_path / "to").exists()
-
-
 def test_the_test_of_the_template_names_nothing_of_its_method():
     text = (TEMPLATES / "test_my_method.py").read_text()
     assert not re.findall("mirrored|noise|way", text)
@@ -234,11 +204,25 @@ def test_the_test_that_is_written_passes_and_the_protocol_runs(made, kind):
     assert main(["run", str(made / f"deep_{kind}.yaml"), "--workers", "2"]) == 0
 
 
-def suite(folder, *words):
-    """Run the suite on what is in a folder, in a process of its own."""
-    ours = ["-p", "no:cacheprovider", "-p", "bench.conformance.options"]
-    command = [sys.executable, "-m", "pytest", "-q", *ours, *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+SUITES = """\
+import json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+import pytest
+ended = []
+for words in json.loads(sys.argv[1]):
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        code = pytest.main(["-q", "-p", "no:cacheprovider", "-p", "bench.conformance.options", *words])
+    ended.append((int(code), out.getvalue(), err.getvalue()))
+print(json.dumps(ended))
+"""
+
+
+def suites(folder, *runs):
+    """Run the suite on what is in a folder, once for each list of words, in one process; return (code, out, err)."""
+    command = [sys.executable, "-c", SUITES, json.dumps(runs)]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return json.loads(ran.stdout)
 
 
 MISFITS = {  # words of pytest: what is said
@@ -248,31 +232,21 @@ MISFITS = {  # words of pytest: what is said
     "--dataset deep_dataset.py --crop 16,16,16": "--crop: is only for a method, and no --method is given",
     "": "bench.conformance: name what to test: --method, --dataset or --network FILE",
 }
+OF_ITS_OWN = ["test_deep_dataset.py", "--method", "deep_method.py"]  # it says what it tries
 
 
-@pytest.mark.parametrize(("words", "said"), MISFITS.items())
-def test_options_that_do_not_fit_what_is_tried_are_one_line(made, words, said):
-    ran = suite(made, "--pyargs", "bench.conformance", *words.split())
-    assert ran.returncode == 4 and said in ran.stderr and ran.stderr.count("\n") <= 2, ran.stderr
-    assert "Traceback" not in ran.stdout + ran.stderr
-
-
-def test_a_test_file_that_says_what_it_tries_takes_no_options(made):
-    ran = suite(made, "test_deep_dataset.py", "--method", "deep_method.py")
-    assert ran.returncode == 2
-    assert "tests what its CONFORMANCE names, and --method is for" in ran.stdout
-    assert "Traceback" not in ran.stdout
+def test_options_that_do_not_fit_what_is_tried_are_one_line(made):
+    misfits = [["--pyargs", "bench.conformance", *words.split()] for words in MISFITS]
+    *ended, (code, out, err) = suites(made, *misfits, OF_ITS_OWN)
+    for (status, shown, error), text in zip(ended, MISFITS.values(), strict=True):
+        assert status == 4 and text in error and error.count("\n") <= 2, error
+        assert "Traceback" not in shown + error
+    assert code == 2 and "tests what its CONFORMANCE names, and --method is for" in out
+    assert "Traceback" not in out + err
 
 
 @pytest.mark.slow
 def test_the_suite_runs_on_a_file_as_on_a_name(made):
-    words = [
-        "--method",
-        "deep_method.py",
-        "--dataset",
-        "deep_dataset.py",
-        "--network",
-        "deep_network.py",
-    ]
-    ran = suite(made, "--pyargs", "bench.conformance", *words)
-    assert ran.returncode == 0, ran.stdout
+    words = "--method deep_method.py --dataset deep_dataset.py --network deep_network.py"
+    ((code, out, _),) = suites(made, ["--pyargs", "bench.conformance", *words.split()])
+    assert code == 0, out

@@ -12,7 +12,7 @@ from bench.phantoms.organs import generator, organs
 BODY = ((96, 96, 48), (3.0, 3.0, 6.0))
 SMALL = ((32, 32, 24), (9.0, 9.0, 12.0))
 CROP = ((40, 52, 36), (1.0, 1.0, 1.0))
-PATIENTS = 20
+PATIENTS = 12
 
 
 @functools.cache
@@ -51,13 +51,14 @@ def corners(image: np.ndarray, side: int = 4) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("field", "labels", "modality", "fewest"),
-    [(BODY, 13, "CT", 25), (BODY, 13, "MR", 25), (BODY, 1, "CT", 500), (CROP, 2, "MR", 200)],
+    [(BODY, 13, "CT", 25), (BODY, 13, "MR", 25), (CROP, 2, "MR", 200)],
 )
 def test_every_label_is_in_every_patient(field, labels, modality, fewest):
     for index in range(PATIENTS):
         counts = np.bincount(patient(field, labels, index, modality)[1].ravel())
         assert counts.size == labels + 1
         assert counts.min() > fewest
+        assert counts[1] > 500 or field == CROP
 
 
 def test_the_stream_is_philox_keyed_by_sha256():

@@ -12,7 +12,7 @@ from bench.report import drawing
 from bench.report.figures import wanted
 from bench.report.pretrainings import plotted, sections, short
 from bench.report.supplement import Cloud, Extras, Pretext, ProbeCurve
-from bench.report.write import context_of, terminal_table, write
+from bench.report.write import context_of, write
 
 CURVE = {"steps": (1.0, 2.0), "values": (0.2, 0.8), "chances": (0.25, 0.25)}
 
@@ -101,8 +101,8 @@ def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records,
         "collapsed in pretraining (embeddings nearly equal, or along one direction): B"
         in paths.text
     )
-    well = terminal_table(protocol(), records({}), Extras(pretexts=(pretext(),)))
-    assert "collapsed" not in well
+    well = Extras(pretexts=(pretext(),))
+    assert "collapsed" not in write(protocol(), records({}), tmp_path, well, figures=False).text
     nothing = write(protocol(), records({}), tmp_path, figures=False)
     for path in (nothing.markdown, nothing.tex, nothing.page):
         assert not re.search(r"Embedding std|\bcollapsed\b", path.read_text())

@@ -17,7 +17,7 @@ from bench.report.spreadsheet import table_csv
 from bench.report.supplement import Cost, DatasetInfo, Extras, Failure, Leak
 from bench.report.tables import tables
 from bench.report.tabular import COUNTS
-from bench.report.write import context_of, terminal_table, write
+from bench.report.write import context_of, write
 
 NAN = float("nan")
 
@@ -498,7 +498,7 @@ def test_footnote_letters_go_on_after_z():
     assert (notes.mark("3"), notes.mark("")) == ("d", "")
 
 
-def test_what_nobody_ran_is_left_out_and_said_once(four_rows, records):
+def test_what_nobody_ran_is_left_out_and_said_once(four_rows, records, tmp_path):
     """The list ends where a person stops reading; a failed row stays, with its reason."""
     at = replace(four_rows, finetune=(section(fractions=(5, 100)),), metrics=("dice", "hd95"))
     study = context_of(at, records({"value": 0.5, "fraction": 5}), Extras())
@@ -506,7 +506,7 @@ def test_what_nobody_ran_is_left_out_and_said_once(four_rows, records):
     assert texts(table) == {"a": ["50.00"]}
     said = "1 of 4 rows was run. Not run: B; C; D. Not run with these shares of the labels: 100 %."
     assert not_run.sentence(study) == said and said.endswith(not_run.names(study))
-    text = terminal_table(at, records({"value": 0.5, "fraction": 5}))
+    text = write(at, records({"value": 0.5, "fraction": 5}), tmp_path, figures=False).text
     assert text.count("Not run: ") == 1 and "—" not in text and "HD95" not in text
     (before, *_), _ = tables(study)
     assert texts(before)["b"] == ["—"]  # of those that ask for all rows

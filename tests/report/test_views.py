@@ -19,7 +19,7 @@ from bench.report.table_cells import PATIENTS_FIRST
 from bench.report.tables import tables
 from bench.report.text import _md_table
 from bench.report.verdicts import verdicts
-from bench.report.write import context_of, terminal_table, write
+from bench.report.write import context_of, write
 
 ROOT = Path(__file__).parents[2]
 NETS = {"S": Net("unetr", preset="tiny"), "L": Net("unetr")}
@@ -499,9 +499,10 @@ def test_a_mixture_has_a_table_of_its_data_sets_with_what_was_read_and_printed(
         ]
 
 
-def test_a_terminal_shows_every_level_of_labels(protocol, scores):
+def test_a_terminal_shows_every_level_of_labels(protocol, scores, tmp_path):
     view = View(lines=("metric", "row"), gain="a")
-    text = terminal_table(protocol(layout=Layout(views=(view,)), metrics=("dice", "hd")), scores)
+    two = protocol(layout=Layout(views=(view,)), metrics=("dice", "hd"))
+    text = write(two, scores, tmp_path, figures=False).text
     lines = [wording(line) for line in text.splitlines()]
     assert lines[3:9] == [
         "metric liver tumour Mean runs x patients",

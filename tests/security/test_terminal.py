@@ -10,7 +10,7 @@ from bench.cli import main
 from bench.errors import printable
 from bench.executors.local import Outcome
 from bench.report.supplement import Extras, Failure
-from bench.report.write import terminal_table
+from bench.report.write import write
 from bench.show import status
 from bench.show.screen import Watch
 from bench.store import Store
@@ -30,12 +30,10 @@ def test_control_characters_are_shown_and_other_text_is_left():
     printable("\udcff").encode()
 
 
-def test_the_terminal_table_obeys_no_name(report_of):
+def test_the_terminal_table_obeys_no_name(report_of, tmp_path):
     protocol, rows = report_of(EVIL)
-    shown = terminal_table(
-        protocol, rows, Extras(failures=(Failure("j", "b", EVIL, EVIL),), notes=(EVIL,))
-    )
-    assert harmless(shown)
+    extras = Extras(failures=(Failure("j", "b", EVIL, EVIL),), notes=(EVIL,))
+    assert harmless(write(protocol, rows, tmp_path, extras, figures=False).text)
 
 
 def test_status_obeys_no_file_of_a_shared_folder(tmp_path):

@@ -50,26 +50,21 @@ def made(versions):
     return f"`python tools/speed/views.py`: quiet; commit 1a{named}; 0.2 minutes; 2026-11-25.\n"
 
 
-def test_versions_that_most_blocks_share_are_stated_once():
+def test_versions_that_most_blocks_share_are_stated_once_and_others_beside_their_block():
     old, new = "Python 3.11.7, torch 2.13.0+cpu", "Python 3.12.3, torch 2.14.0+cpu"
-    page = every.redrawn(PAGE, "growth", made(old))
+    more = PAGE + "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("loop", "crops"))
+    page = every.redrawn(more, "growth", made(old))
     assert page.count(old) == 1 and f"{every.VERSIONS}{old}.\n" in page and made("") in page
     page = every.redrawn(page, "views", made(new))  # one block each: that of the first stays
     assert f"{every.VERSIONS}{old}.\n" in page and made(new) in page and page.count(new) == 1
     assert every.versions(page) == [old, new]
-    page = every.redrawn(page, "growth", made(new))
-    assert f"{every.VERSIONS}{new}.\n" in page and page.count(new) == 1 and old not in page
-    assert every.versions(page) == [new, new]
-
-
-def test_a_block_keeps_its_versions_as_those_of_most_blocks_change():
-    old, new = "Python 3.11.7, torch 2.13.0+cpu", "Python 3.12.3, torch 2.14.0+cpu"
-    more = PAGE + "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("loop", "crops"))
-    page = every.redrawn(more, "growth", made(old))
-    for name in ("views", "loop", "crops"):
+    for name in ("loop", "crops"):
         page = every.redrawn(page, name, made(new))
     assert every.versions(page) == [old, new, new, new]
     assert f"{every.VERSIONS}{new}.\n" in page and made(old) in page and page.count(new) == 1
+    page = every.redrawn(page, "growth", made(new))
+    assert f"{every.VERSIONS}{new}.\n" in page and page.count(new) == 1 and old not in page
+    assert every.versions(page) == [new] * 4
 
 
 def test_a_block_that_the_page_lacks_is_refused():
