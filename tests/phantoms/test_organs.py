@@ -12,7 +12,7 @@ from bench.phantoms.organs import generator, organs
 BODY = ((96, 96, 48), (3.0, 3.0, 6.0))
 SMALL = ((32, 32, 24), (9.0, 9.0, 12.0))
 CROP = ((40, 52, 36), (1.0, 1.0, 1.0))
-PATIENTS = 12
+PATIENTS = 20
 
 
 @functools.cache
