@@ -131,11 +131,26 @@ def test_what_claim_8_says_of_scratch_is_recorded():
     dice = 100 * of_scratch(study, "acdc", 100, "dice")[0]
     assert f"with all labels its Dice is {dice:.2f}, and" in MORE
     assert f"its Dice is {dice:.0f} with all labels, and 80 is required" in SHORT
-    older = [
-        of_scratch("studies_slices_acdc", "acdc", 100, metric)[0] for metric in ("dice", "hd95")
+    plain, upright = (
+        [
+            of_scratch("pilot_hearts", section, 100, metric, "pilot")[0]
+            for metric in ("dice", "hd95")
+        ]
+        for section in ("plain", "upright")
+    )
+    assert f"reach {100 * plain[0]:.1f}, with an HD95 of {plain[1]:.0f} mm, and with turns" in MORE
+    assert f"no flips {100 * upright[0]:.1f} and {upright[1]:.0f} mm (two runs each" in MORE
+    assert f"a Dice of {100 * plain[0]:.0f} and an HD95 of {plain[1]:.0f} mm" in SHORT
+    external = [
+        100 * of_scratch(report, f"{section} on own_sunnybrook", 100, "dice", folder)[0]
+        for report, section, folder in (
+            *(("pilot_hearts", section, "pilot") for section in ("plain", "upright")),
+            (study, "acdc", "studies"),
+        )
     ]
-    assert f"reach {100 * older[0]:.1f} on five other test patients" in MORE
-    assert f"and an HD95 of {older[1]:.0f} mm" in MORE
+    text = "on Sunnybrook is {:.0f} and with small turns {:.0f}, and with that of the study {:.0f}"
+    assert text.format(*external) in MORE
+    assert "only {0:.0f} instead of {2:.0f} at the other hospital".format(*external) in SHORT
 
 
 def two_machines():
