@@ -101,10 +101,15 @@ def hospital_changes():
 
 def of_scratch(study, section, share, metric, folder="studies"):
     """Return scratch's mean and median score over test scans, structures and runs."""
-    scores = pd.read_parquet(ROOT / "results" / folder / "records" / f"{study}.parquet")
+    scores = records_of(study, folder)
     at = scores["row"].eq("scratch") & scores["metric"].eq(metric) & scores["fraction"].eq(share)
     values = scores[at & scores["section"].eq(section)]["value"]
     return values.mean(), values.median()
+
+
+def of_pilot(pilot, section, share):
+    """Return scratch's mean Dice and HD95 in a section of a pilot."""
+    return [of_scratch(pilot, section, share, metric, "pilot")[0] for metric in ("dice", "hd95")]
 
 
 def test_what_claim_8_says_of_scratch_is_recorded():
@@ -117,27 +122,18 @@ def test_what_claim_8_says_of_scratch_is_recorded():
     sunnybrook = [of_scratch(study, "acdc on own_sunnybrook", share, "hd95") for share in (20, 100)]
     assert [round(mean) for mean, _ in sunnybrook] == [29, 29]
     assert "it is 29 mm (median {:.0f} and {:.0f} mm)".format(*(m for _, m in sunnybrook)) in MORE
-    plain, augmented = (
-        [of_scratch("pilot_acdc", section, 20, metric, "pilot")[0] for metric in ("dice", "hd95")]
-        for section in ("plain", "augmented")
-    )
+    plain, augmented = (of_pilot("pilot_acdc", way, 20) for way in ("plain", "augmented"))
     assert f"from {100 * plain[0]:.0f} to {100 * augmented[0]:.0f} % on ACDC" in MORE
     assert f"grew with augmentation from {plain[1]:.0f} to {augmented[1]:.0f} mm" in MORE
     external = [
-        100 * of_scratch("pilot_acdc", f"{way} on own_sunnybrook", 20, "dice", "pilot")[0]
+        100 * of_pilot("pilot_acdc", f"{way} on own_sunnybrook", 20)[0]
         for way in ("plain", "augmented")
     ]
     assert "and from {:.0f} to {:.0f} % on Sunnybrook".format(*external) in MORE
     dice = 100 * of_scratch(study, "acdc", 100, "dice")[0]
     assert f"with all labels its Dice is {dice:.2f}, and" in MORE
     assert f"its Dice is {dice:.0f} with all labels, and 80 is required" in SHORT
-    plain, upright = (
-        [
-            of_scratch("pilot_hearts", section, 100, metric, "pilot")[0]
-            for metric in ("dice", "hd95")
-        ]
-        for section in ("plain", "upright")
-    )
+    plain, upright = (of_pilot("pilot_hearts", way, 100) for way in ("plain", "upright"))
     assert f"reach {100 * plain[0]:.1f}, with an HD95 of {plain[1]:.0f} mm, and with turns" in MORE
     assert f"no flips {100 * upright[0]:.1f} and {upright[1]:.0f} mm (two runs each" in MORE
     assert f"a Dice of {100 * plain[0]:.0f} and an HD95 of {plain[1]:.0f} mm" in SHORT
@@ -715,8 +711,8 @@ def test_what_studies_planned_to_detect_stands_beside_what_they_detect():
 
 
 @cache
-def records_of(report):
-    return pd.read_parquet(RECORDS / f"{report}.parquet")
+def records_of(report, folder="studies"):
+    return pd.read_parquet(ROOT / "results" / folder / "records" / f"{report}.parquet")
 
 
 @cache
