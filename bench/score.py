@@ -56,7 +56,7 @@ def as_json(rows: list[Row], *, several: bool = False) -> list[Row]:
     return [{key: row[key] for key in keys} for row in rows]
 
 
-def score_several(  # noqa: PLR0913 - the command's flags
+def score_several(
     predictions: tuple[Path, ...],
     reference: Path,
     metrics: tuple[str, ...],

@@ -9,7 +9,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import ratchet
 
 from bench import registry
 from bench.extras.site import drawing
@@ -200,76 +199,3 @@ def test_the_locked_environment_is_the_one_of_the_constraints():
     assert all(locked) and len(rows) == len(set(rows))
     expected = [name for name in requested if not name.startswith("torch==")]
     assert [row[1] for row in locked] == expected
-
-
-def test_the_house_may_shrink_and_not_grow():
-    """``python tests/ratchet.py`` prints the numbers; where one must rise, ``--write --because`` says why."""
-    now, (highest, raised) = ratchet.numbers(), ratchet.limits()
-    assert now.keys() == highest.keys() >= raised.keys()
-    assert ratchet.risen(now, highest) == []
-
-
-PLANTED = {  # a small house: what of it counts stands in COUNTED, by hand
-    "bench/__init__.py": "",
-    "bench/place.py": "from bench import plan\nFOUND, fine = 1, 2\n",
-    "bench/plan.py": "import bench.jobs.run as there\n\nx: dict[str, Any] = {}  # fmt" + ": skip\n",
-    "bench/jobs/__init__.py": "",
-    "bench/jobs/run.py": """\
-def run(own, *, some=1):
-    self.kept = [a for a in b if a and c]
-    for _told in own: pass
-    else: pass
-    if a or b or c: pass
-    while x: pass
-    try: pass
-    except OSError: pass
-    match a:
-        case 1: pass
-        case _: assert a or b, "assertions count as one, a `case _` not at all: 13 in all"
-    def inner(): return 1 if a else 2
-""",
-    "methods/voco.py": "from bench import plan\nfrom bench.jobs.run import run\nclass Entry: answer = 1\n",
-    "tests/test_a.py": "here = 1  # fmt" + ":skip is another\n",
-    "tools/a.py": "",
-}
-COUNTED = {
-    "lines_of_bench": 17,
-    "lines_of_methods": 3,
-    "lines_of_datasets": 0,
-    "lines_of_tests": 1,
-    "lines_of_tools": 0,
-    "fmt_skips": 1,
-    "untyped_dicts": 1,
-    "banned_names": 9,
-    "banned_names_of_tests": 1,
-    "complex_functions": 1,
-    "modules_with_one_importer": 0,
-}
-
-
-@pytest.fixture
-def planted(tmp_path):
-    for name, text in PLANTED.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    return tmp_path
-
-
-def test_the_ratchet_counts(planted):
-    assert ratchet.numbers(planted) == COUNTED
-    assert list(ratchet.complex_functions(ratchet.files(planted))) == ["13 bench/jobs/run.py:1 run"]
-    # then `place` alone imports `plan`, and `plan` alone `run`
-    (planted / "methods" / "voco.py").unlink()
-    left = list(ratchet.one_importer(ratchet.files(planted)))
-    assert left == ["bench/jobs/run.py", "bench/plan.py"]
-
-
-def test_the_ratchet_raises_a_number_for_a_reason_alone(tmp_path):
-    file = tmp_path / "ratchet.toml"
-    assert ratchet.write({"a": 3, "b": 5}, file) == []
-    assert ratchet.write({"a": 4, "b": 4}, file) == ["a: 4, allowed 3"]
-    assert ratchet.limits(file) == ({"a": 3, "b": 5}, {})
-    assert ratchet.write({"a": 4, "b": 4}, file, 'a "new"\nmetric') == []
-    assert ratchet.limits(file) == ({"a": 4, "b": 4}, {"a": 'a "new" metric'})
-    assert ratchet.write({"a": 1, "b": 4}, file) == []
-    assert ratchet.limits(file)[0] == {"a": 1, "b": 4}

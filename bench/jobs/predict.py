@@ -132,7 +132,7 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
     return [*range(0, room, max(1, int(size * (1 - overlap)))), room]
 
 
-def mean_dice(  # noqa: PLR0913 - how regions are painted comes in two parts
+def mean_dice(
     network: nn.Module,
     prepared: Prepared,
     cases: Sequence[str],

@@ -153,7 +153,7 @@ def _places(plan: Plan, protocol: Protocol) -> dict[tuple[str, int], list[Cell]]
     )
 
 
-def _sight(  # noqa: PLR0913 - what a place is
+def _sight(
     plan: Plan,
     protocol: Protocol,
     section: str,
