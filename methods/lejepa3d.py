@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from bench import augment, distributed
 from bench.method import Batch, EncoderMaps, Figure, Method, Triple
-from bench.nets import Network
+from bench.nets import Network, TokenEncoder
 from bench.pretext import nuisance
 from bench.pretext.boxes import Ratio, shares
 from bench.pretext.heads import mlp
@@ -33,18 +33,20 @@ class LeJEPA3D(Method):
     figure = Figure("retrieval", "views whose nearest other view is of their own scan", "chance")
     fidelity = "official code compared: SIGReg and the whole loss; views of volumes assumed"
     min_batch = 2  # the projector has batch norm
+    version = 2  # 2: the paper's lambda and slices; without tokens all views are the target
 
     @dataclass(frozen=True)
     class Params(MultiCrop):
-        """'paper' is its Algorithms 1 and 2, 'code' MINIMAL.md of the authors, 'README' theirs."""
+        """'paper' is arXiv 2511.08544v3, 'code' MINIMAL.md of the authors, 'README' theirs."""
 
-        locals: Whole = 6  # README: beside 2 large views
+        locals: Whole = 6  # README: beside 2 large views; paper: 8, "as starting points"
         flip: Share = 0.5  # README, of the horizontal axis; assumed: per axis
-        weight: Share = 0.02  # code: lambda of SIGReg; prediction has 1 - lambda
-        target: Literal["large", "all"] = "large"  # paper: mean of large views; code: of all views
+        weight: Share = 0.05  # paper: lambda of SIGReg, prediction has 1 - lambda; code: .02
+        # paper, Algorithm 2: None = mean of large views for a ViT, of all views for others; code: all
+        target: Literal["large", "all"] | None = None
         reach: Positive = 5.0  # paper: the integral's bounds, in plus and minus; code: 3
         knots: Count = 17  # paper: over both sides of 0; code: 17 on one side, which is 33
-        slices: Count = 256  # paper and code; README's example has 1024
+        slices: Count = 1024  # paper, section 6.1; code and Algorithm 1: 256
         hidden: Count = 2048  # code, both hidden layers
         out: Count = 128  # code (MINIMAL.md's default; its example has 16)
         batch_norm: bool = True  # code
@@ -95,6 +97,9 @@ class LeJEPA3D(Method):
         check_small(network, params)
         widths = [network.encoder.widths[-1], params.hidden, params.hidden, params.out]
         self.projector = mlp(widths, "batch" if params.batch_norm else "none")
+        self.target = params.target or (
+            "large" if isinstance(network.encoder, TokenEncoder) else "all"
+        )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return (1 - lambda) times the prediction's error plus lambda times SIGReg, and both of them."""
@@ -105,7 +110,7 @@ class LeJEPA3D(Method):
             dim=1,
         )  # (B, V, width), large views first
         z = self.projector(vectors.flatten(0, 1)).unflatten(0, vectors.shape[:2])
-        error = predicted(z, 2 if p.target == "large" else z.shape[1])
+        error = predicted(z, 2 if self.target == "large" else z.shape[1])
         normal = sigreg(distributed.gather(z), batch["slices"], p.reach, p.knots)
         first, second = (distributed.gather(v) for v in vectors[:, :2].detach().unbind(1))
         shown = nuisance.beside(matched(first, second), torch.cat([first, second]), batch)

@@ -42,17 +42,26 @@ class VolumeFusion(Method):
         "chance",
     )
     across_batch = False
+    version = 2  # 2: patches as the authors draw them
 
     @dataclass(frozen=True)
     class Params(MethodParams):
-        """'code' is the authors' PyMIC @ 8bcebd6; the paper's numbers as nnssl @ 7044864 cites them."""
+        """'code' is the authors' PyMIC @ 8bcebd6; the paper's numbers as nnssl @ 7044864 cites them.
+
+        Patches are those of PyMIC's ``net_run/self_sup/util.py``, the grid that of ``transform/crop4vf.py``.
+        """
 
         levels: Count = 4  # paper: K; the coefficients are 0, 1/K, ..., 1
         # paper: of the other half of the batch; code: a second crop of the same scan
         partner: Literal["another", "same"] = "another"
         # paper: patches over each other; code: a grid of equal blocks, of which some get a coefficient
         layout: Literal["patches", "grid"] = "patches"
-        patches: tuple[Count, Count] = (10, 40)  # paper: M, of a crop
+        # code: classes 1 to K, centres anywhere, cut off at the border; nnssl: classes 0 to K, all inside
+        patch_rule: Literal["authors", "nnssl"] = "authors"
+        patches: tuple[Count, Count] = (
+            10,
+            40,
+        )  # paper: M, of a crop; PyMIC_examples has these, too
         smallest: Count = 8  # paper and code: voxels, least side of a patch or block
         largest: Share = 0.625  # paper: 40 of 64 and 80 of 128 voxels, most of a crop's side
         largest_block: Count = 32  # code: voxels, most of a block of the grid
@@ -119,7 +128,8 @@ class VolumeFusion(Method):
             """Draw classes (rows, X, Y, Z): patches of one class each, later ones over earlier ones."""
             few, most = self.patches
             count = randint(few, most + 1, rows, generator)
-            classes = randint(0, self.levels + 1, (rows, most), generator)
+            cut = self.patch_rule == "authors"
+            classes = randint(1 if cut else 0, self.levels + 1, (rows, most), generator)
             longest = [max(1, int(self.largest * n)) for n in crop]
             drawn = rand((rows, most, 3), generator).unbind(2)
             sides = [
@@ -127,8 +137,10 @@ class VolumeFusion(Method):
             ]
             side = torch.stack(sides, 2).long()
             drawn = rand((rows, most, 3), generator).unbind(2)
-            room = [n - along for n, along in zip(crop, side.unbind(2), strict=True)]
-            starts = [integers(0, n, u) for n, u in zip(room, drawn, strict=True)]
+            starts = [
+                integers(0, n - 1, u) - along // 2 if cut else integers(0, n - along, u)
+                for n, along, u in zip(crop, side.unbind(2), drawn, strict=True)
+            ]
             start = torch.stack(starts, 2).long()
             label = torch.zeros((rows, *crop), dtype=torch.long, device=side.device)
             for k in range(most):

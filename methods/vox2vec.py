@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,12 +20,13 @@ from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.heads import mlp
 from bench.pretext.losses import nt_xent, spread
-from bench.pretext.pair import Pairing, draw_pair
+from bench.pretext.pair import TRIES, Pairing, draw_pair
 from bench.pretext.units import amounts, twice
 from bench.ranges import Amounts, Count, Factors, Positive, Share, Shares
 from bench.source import Source
 
 FLAT = 1e-3  # voxels, a sigma along z that changes nothing: filters are of the axial plane
+ONE = (1, 1, 1)
 REACH = 4  # sigmas, SciPy's, at which a Gaussian is cut off
 
 
@@ -38,6 +40,7 @@ class Vox2Vec(Method):
         "https://arxiv.org/abs/2307.14725",
         "https://github.com/mishgon/vox2vec",
     )
+    version = 2  # 2: both crops hold one drawn voxel, as in the code
     fidelity = (
         "official code compared: vectors from the pyramid, top-down path, head, loss, gradients"
     )
@@ -49,6 +52,8 @@ class Vox2Vec(Method):
     class Params(MethodParams):
         """'code' is mishgon/vox2vec @ 734e757; Hounsfield units as shares of its window, -1350 to 1000."""
 
+        # code: both crops hold one voxel, drawn first; overlap: anywhere, if they share enough
+        pair: Literal["anchor", "overlap"] = "anchor"
         voxels: Count = 1024  # code: of a pair of crops, at most there
         temperature: Positive = 0.1  # code
         out: Count = 128  # code: proj_dim
@@ -93,8 +98,7 @@ class Vox2Vec(Method):
             Returns:
                 ``pair`` (2, C, X, Y, Z); ``voxel`` (2, n, 3), where each lies in either crop.
             """
-            share = self.voxels / prod(crop)
-            start, _ = draw_pair(volume.shape, crop, Pairing(overlap=share), rng)
+            start = self.starts(volume, crop, rng)
             pair = np.stack([volume.crop(corner.tolist(), crop) for corner in start])
             low, high = start.max(0), start.min(0) + crop
             # of a scan that is shorter than the crop, voxels of its padding only where others are too few
@@ -104,6 +108,24 @@ class Vox2Vec(Method):
             chosen = self.chosen(pair[0][0], low - start[0], high - low, rng)
             voxel = np.stack(np.unravel_index(chosen, high - low), axis=1)
             return {"pair": pair, "voxel": voxel + (low - start)[:, None]}
+
+        def starts(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> np.ndarray:
+            """Draw where both crops start, (2, 3); along axes shorter than the crop they are centred."""
+            if self.pair == "overlap":
+                share = self.voxels / prod(crop)
+                return draw_pair(volume.shape, crop, Pairing(overlap=share), rng)[0]
+            room, side = np.subtract(volume.shape, crop), np.minimum(volume.shape, crop)
+            for _ in range(TRIES):
+                anchor = rng.integers(volume.shape)
+                first = np.maximum(anchor - crop + 1, 0)
+                drawn = rng.integers(first, np.minimum(anchor, room.clip(0)) + 1, (2, 3))
+                start = np.where(room < 0, room // 2, drawn)
+                enough = prod(side - abs(start[0] - start[1])) >= min(self.voxels, prod(side))
+                if enough and (
+                    self.body is None or volume.crop(anchor, ONE)[0].item() >= self.body
+                ):
+                    return start
+            return start[[0, 0]]
 
         def chosen(
             self, image: np.ndarray, corner: np.ndarray, size: np.ndarray, rng: np.random.Generator

@@ -27,7 +27,7 @@ def test_each_class_is_its_share_of_the_first_crop(layout):
 
 
 def test_patches_have_the_sides_that_the_paper_prints_and_later_ones_lie_on_top():
-    params = params_of("volume_fusion", patches=(1, 1))
+    params = params_of("volume_fusion", patches=(1, 1), patch_rule="nnssl")
     sides = []
     for label in params.patched(300, CROP, generator(1)):
         at = label.nonzero()
@@ -40,13 +40,30 @@ def test_patches_have_the_sides_that_the_paper_prints_and_later_ones_lie_on_top(
     assert 0.15 < 1 - len(sides) / 300 < 0.25  # one in five has the coefficient 0
     counts = [
         (label > 0).float().mean()
-        for label in params_of("volume_fusion").patched(20, CROP, generator(2))
+        for label in params_of("volume_fusion", patch_rule="nnssl").patched(20, CROP, generator(2))
     ]
     assert min(counts) > 0.2
 
 
-def test_a_short_axis_has_patches_of_its_share():
-    label = params_of("volume_fusion").patched(4, (32, 32, 8), generator(0))
+def test_a_patch_of_the_authors_may_lie_across_the_border_and_always_has_a_class():
+    crop, rows = (20, 12, 16), 3000
+    params = params_of("volume_fusion", patches=(1, 1), smallest=4)
+    label = params.patched(rows, crop, generator(0))
+    covered, expected = (label > 0).float().mean(0), torch.ones(1, 1, 1)
+    for axis, n in enumerate(crop):  # every side and every centre, each alike
+        sides = range(4, int(0.625 * n) + 1)
+        spans = [(c - side // 2, side) for side in sides for c in range(n)]
+        share = [sum(a <= at < a + side for a, side in spans) / len(spans) for at in range(n)]
+        expected = expected * torch.tensor(share).view([-1 if i == axis else 1 for i in range(3)])
+    assert torch.allclose(covered, expected, atol=4.5 * 0.5 / rows**0.5)
+    assert covered[0, 0, 0] > 0.01  # a patch that lies inside starts there next to never
+    shown = label.flatten(1).amax(1)
+    assert torch.allclose(shown.bincount() / rows, torch.tensor([0, *[0.25] * 4]), atol=0.04)
+
+
+@pytest.mark.parametrize("rule", ["authors", "nnssl"])
+def test_a_short_axis_has_patches_of_its_share(rule):
+    label = params_of("volume_fusion", patch_rule=rule).patched(4, (32, 32, 8), generator(0))
     assert set(label.unique().tolist()) == {0, 1, 2, 3, 4}
 
 

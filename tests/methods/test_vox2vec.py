@@ -1,6 +1,8 @@
 """vox2vec: where voxels lie in both crops, what is read of a pyramid, InfoNCE and the chance by brute force."""
 
-from math import exp, log
+from collections import Counter
+from itertools import product
+from math import exp, log, prod
 
 import numpy as np
 import pytest
@@ -10,14 +12,16 @@ from small_methods import batch_of, build, functions_of, params_of, parts, ramp,
 from torch.nn import functional
 
 from bench.data.reader import Volume
+from bench.pretext.pair import Pairing, draw_pair
 
 CROP = (16, 12, 8)
 PLAIN = {"filtered": 0.0, "noise": 0.0, "window": 0.0}
 
 
+@pytest.mark.parametrize("pair", ["anchor", "overlap"])
 @pytest.mark.parametrize("shape", [(24, 20, 16), (16, 12, 8), (10, 12, 20)])
-def test_both_crops_show_the_same_voxels_and_none_twice(shape):
-    params = params_of("vox2vec", voxels=60)
+def test_both_crops_show_the_same_voxels_and_none_twice(shape, pair):
+    params = params_of("vox2vec", voxels=60, pair=pair)
     for seed in range(20):
         # a voxel's channels are its own index
         sample = params.read(Volume(ramp(*shape, shift=1)), CROP, np.random.default_rng(seed))
@@ -29,6 +33,43 @@ def test_both_crops_show_the_same_voxels_and_none_twice(shape):
             a[:, i[:, 0], i[:, 1], i[:, 2]] > 0
         ).all()  # none of padding, though a scan is short
         assert np.array_equal(a[:, i[:, 0], i[:, 1], i[:, 2]], b[:, j[:, 0], j[:, 1], j[:, 2]])
+
+
+@pytest.mark.parametrize(("body", "least"), [(None, 1), (None, 5), (3.0, 1), (3.0, 5)])
+def test_pairs_are_drawn_as_by_trying_every_voxel_that_both_crops_may_hold(body, least):
+    """Each voxel of the body alike, then each crop around it alike, pairs that share too little left out."""
+    shape, crop, count = (6, 4, 3), (3, 2, 3), 4000
+    image = np.arange(6.0, dtype=np.float32)[:, None, None] * np.ones(shape, np.float32)
+    starts, expected = list(product(range(4), range(3), range(1))), Counter()
+    for anchor in product(*map(range, shape)):
+        if body is not None and image[anchor] < body:
+            continue
+        held = [
+            s
+            for s in starts
+            if all(a <= v < a + n for a, v, n in zip(s, anchor, crop, strict=True))
+        ]
+        for pair in product(held, held):
+            shared = prod(n - abs(a - b) for a, b, n in zip(*pair, crop, strict=True))
+            expected[pair] += (shared >= least) / len(held) ** 2
+    params, rng = params_of("vox2vec", voxels=least, body=body), np.random.default_rng(0)
+    drawn = Counter(
+        tuple(map(tuple, params.starts(Volume(image[None]), crop, rng).tolist()))
+        for _ in range(count)
+    )
+    assert all(expected[pair] for pair in drawn)
+    for pair, weight in expected.items():
+        p = weight / expected.total()
+        assert abs(drawn[pair] / count - p) <= 4.5 * (p * (1 - p) / count) ** 0.5
+
+
+def test_an_overlap_is_drawn_as_in_version_1():
+    for seed in range(5):
+        params, volume = params_of("vox2vec", voxels=60, pair="overlap"), Volume(ramp(24, 20, 16))
+        start = params.starts(volume, CROP, np.random.default_rng(seed))
+        rule = Pairing(overlap=60 / prod(CROP))
+        drawn, _ = draw_pair((24, 20, 16), CROP, rule, np.random.default_rng(seed))
+        assert np.array_equal(start, drawn)
 
 
 def test_voxels_of_the_body_come_first_and_others_where_there_are_too_few():
