@@ -29,6 +29,7 @@ class AMAES(Method):
 
     title = "AMAES"
     needs = "decoder"
+    version = 2  # 2: ringing rounds an odd count up, and may keep all
     source = Source(
         "A. Munk et al., AMAES: Augmented Masked Autoencoder Pretraining on Public Brain MRI Data for "
         "3D-Native Segmentation, ADSMI at MICCAI 2024",
@@ -90,9 +91,10 @@ class AMAES(Method):
             x = self.sometimes(
                 x, p.ghosting, g, lambda y, at: ghosting(y, strength[at], every[at], axis[at])
             )
-            share, along = uniform(rows, p.ringing_kept, g), randint(0, 3, rows, g)
-            sides = torch.stack([share.new_full((), n) for n in x.shape[2:]])
-            frequencies = (share * sides[along]).floor()
+            along = randint(0, 3, rows, g)
+            sides = torch.stack([strength.new_full((), n) for n in x.shape[2:]])
+            low, high = ((bound * sides[along]).round() for bound in p.ringing_kept)
+            frequencies = uniform(rows, (low, high + 1), g).floor()
             x = self.sometimes(
                 x, p.ringing, g, lambda y, at: ringing(y, frequencies[at], along[at])
             )

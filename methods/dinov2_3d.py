@@ -39,7 +39,7 @@ class DINOv2For3D(Method):
         "https://github.com/AICONSlab/3DINO",
     )
     needs = "tokens"
-    version = 2  # 2: hands over the teacher
+    version = 3  # 2: hands over the teacher; 3: gain of prototypes, first tokens as in the code
     figure = Figure("retrieval", "views whose nearest other view is of their own scan", "chance")
     fidelity = "official code compared: its four losses, head, schedules; views in part"
     min_batch = 2  # KoLeo asks for a neighbour
@@ -159,19 +159,20 @@ class DINOv2For3D(Method):
         super().__init__(network, params)
         check_small(network, params)
         p, dim = params, self.encoder.dim
-        self.token, self.mask = nn.Embedding(1, dim), nn.Embedding(1, dim)
-        for token in (self.token, self.mask):
-            nn.init.normal_(token.weight, std=0.02)
+        self.token, self.place, self.mask = (nn.Embedding(1, dim) for _ in range(3))
+        nn.init.normal_(self.token.weight, std=1e-6)  # code
+        nn.init.trunc_normal_(self.place.weight, std=0.02)  # code: the class token's own position
+        nn.init.zeros_(self.mask.weight)  # code
         heads = {"projector": p.class_weight, "patch_projector": p.patch_weight * p.separate_head}
         if not p.separate_head:
             heads["projector"] = 1.0
         for name in (name for name, weight in heads.items() if weight):
-            self.add_module(name, Prototypes(dim, p.hidden, p.bottleneck, p.out))
+            self.add_module(name, Prototypes(dim, p.hidden, p.bottleneck, p.out, gain=True))
         trained = {name: getattr(self, name) for name in heads if hasattr(self, name)}
-        self.slow = SlowCopy(encoder=self.encoder, token=self.token, **trained)
+        self.slow = SlowCopy(encoder=self.encoder, token=self.token, place=self.place, **trained)
         self.centre, self.patch_centre = Centre(p.out, p.centre), Centre(p.out, p.centre)
         if p.gram_weight:
-            self.anchor = SlowCopy(encoder=self.encoder, token=self.token)
+            self.anchor = SlowCopy(encoder=self.encoder, token=self.token, place=self.place)
         self.register_buffer("progress", torch.zeros(()))
         self.register_buffer("anchored", torch.zeros((), dtype=torch.long))
 
@@ -206,7 +207,7 @@ class DINOv2For3D(Method):
         if hidden is not None:
             places = side.encoder.get_parameter(side.encoder.position)
             seen = torch.where(hidden[..., None], (self.mask.weight + places).to(seen.dtype), seen)
-        first = side.token.weight.expand(len(x), 1, -1).to(seen.dtype)
+        first = (side.token.weight + side.place.weight).expand(len(x), 1, -1).to(seen.dtype)
         encoded: Tensor = side.encoder.run(torch.cat([first, seen], dim=1))
         return encoded
 

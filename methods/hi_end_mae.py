@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench import augment
 from bench.method import Batch, EncoderMaps, Figure, Method, MethodParams, Triple
 from bench.nets import Network, TokenEncoder
 from bench.pretext.heads import Block, CrossBlock, xavier
 from bench.pretext.losses import full_precision, reconstructed
 from bench.pretext.mask import random_split, take
 from bench.pretext.positions import sines
-from bench.ranges import Count, Share, Whole
+from bench.pretext.units import Scale, unit_of
+from bench.ranges import Amount, Count, Share, Whole
 from bench.source import Source
 
 EPS = 1e-6  # code: of every norm, and under the root of a patch's variance
@@ -31,18 +33,28 @@ class HiEndMAE(Method):
         "https://github.com/FengheTan9/Hi-End-MAE",
     )
     needs = "tokens"
+    version = 2  # 2: crops are mirrored, turned, scaled and shifted
     figure = Figure("total", "error on hidden voxels", "flat", rises=False)
     across_batch = False
     fidelity = "official code compared: decoder, loss and their gradients, see docs/methods"
 
     @dataclass(frozen=True)
     class Params(MethodParams):
-        """Defaults are the released ViT-B of patches of 16^3 (networks/vit.py, main.py)."""
+        """Defaults are the released ViT-B of patches of 16^3 (networks/vit.py, main.py, dataloader/)."""
 
         mask_ratio: Share = 0.75  # code; the count of visible patches rounds down
         decoder_dim: Count = 384  # code; 528 beside ViT-L
         decoder_depth: Whole = 2  # code: blocks that ask nobody, before those that do
         decoder_heads: Count = 12  # code; 16 beside ViT-L
+        flip: Share = 0.5  # code, per axis
+        rot90: Share = 0.3  # code: by 1 to 3 quarter turns in the x-y plane
+        scale: Share = 0.1  # code
+        scale_by: Share = 0.1  # code: times .9 to 1.1
+        shift: Share = 0.1  # code
+        shift_by: Amount = 0.1  # code
+        intensity: Scale = (
+            "unit"  # of shift_by; assumed: the code reads files that are prepared already
+        )
         loss: Literal["l1", "mse"] = "mse"  # code
         norm_pix: bool = True  # code
         # code ("perceptron"): of the encoder; its default are fixed sines, which not every network has
@@ -107,10 +119,14 @@ class HiEndMAE(Method):
         self.register_buffer("places", sines(encoder.grid, width), persistent=False)
 
     def views(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Draw which patches of each crop are visible; nothing else changes."""
-        share = 1 - self.params.mask_ratio
-        visible, hidden = random_split(len(batch["crop"]), self.patches, share, generator)
-        return {"crop": batch["crop"], "hidden": hidden, "visible": visible}
+        """Mirror, turn, scale and shift each crop; draw which of its patches are visible."""
+        p, x, g = self.params, batch["crop"], generator
+        visible, hidden = random_split(len(x), self.patches, 1 - p.mask_ratio, g)
+        x, *_ = augment.random_flip_rot90(x, p.flip, p.rot90, g)
+        x = augment.scale(x, p.scale, p.scale_by, g)
+        one = unit_of(x, p.intensity, batch.get("zscored"))
+        x = augment.shift(x, p.shift, p.shift_by if one is None else p.shift_by * one, g)
+        return {"crop": x, "hidden": hidden, "visible": visible}
 
     def predict(self, batch: Batch) -> Tensor:
         """Return the predicted voxels of the hidden patches, (B, hidden, voxels)."""

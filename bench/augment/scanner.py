@@ -56,13 +56,13 @@ def ringing(x: Tensor, count: Tensor, axis: Tensor) -> Tensor:
 
     Args:
         x: (N, C, X, Y, Z).
-        count: (N,) how many of the axis' frequencies are kept, an even number, the lowest.
+        count: (N,) how many of the axis' frequencies are kept, the lowest; an odd number rounds up.
         axis: (N,) 0, 1 or 2.
     """
 
     def gain(n: int) -> Tensor:
         at = torch.arange(n, device=x.device) - n // 2
-        half = (count // 2)[:, None]
+        half = ((count + 1) // 2)[:, None]
         inside = (at >= -half) & (at < half)
         return torch.fft.ifftshift(inside.to(x.dtype), dim=1)
 

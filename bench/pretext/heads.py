@@ -236,22 +236,35 @@ def projection(widths: list[int], normed: bool = False) -> nn.Sequential:
 class Prototypes(nn.Module):
     """DINO's head: an MLP, a unit vector, and its cosines with unit prototypes (Caron et al., ICCV 2021).
 
-    The MLP has two hidden layers, and batch norm where ``normed``; the vector has ``bottleneck`` numbers.
+    The MLP has two hidden layers, and batch norm where ``normed``; the vector has ``bottleneck`` numbers. With
+    ``gain`` each prototype learns its length, 1 at first, and has the first weights of a linear layer (DINOv2).
     """
 
     def __init__(
-        self, width: int, hidden: int, bottleneck: int, out: int, normed: bool = False
+        self,
+        width: int,
+        hidden: int,
+        bottleneck: int,
+        out: int,
+        normed: bool = False,
+        gain: bool = False,
     ) -> None:
         super().__init__()
         self.mlp = projection([width, hidden, hidden, bottleneck], normed)
         self.mlp.apply(init_linear)
-        self.weight = nn.Parameter(functional.normalize(torch.randn(out, bottleneck), dim=1))
+        self.gain = nn.Parameter(torch.ones(out, 1)) if gain else None
+        if gain:
+            self.weight = nn.Linear(bottleneck, out, bias=False).weight
+        else:
+            self.weight = nn.Parameter(functional.normalize(torch.randn(out, bottleneck), dim=1))
 
     def forward(self, x: Tensor, still: bool = False) -> Tensor:
-        """Return cosines (B, out); prototypes that are ``still`` get no gradient."""
+        """Return cosines (B, out), times the gain; prototypes that are ``still`` get no gradient."""
+        prototypes = functional.normalize(self.weight, dim=1)
+        if self.gain is not None:
+            prototypes = self.gain * prototypes
         unit = functional.normalize(self.mlp(x), dim=1)
-        weight = self.weight.detach() if still else self.weight
-        return unit @ functional.normalize(weight, dim=1).T
+        return unit @ (prototypes.detach() if still else prototypes).T
 
 
 def xavier(module: nn.Module) -> None:

@@ -9,10 +9,12 @@ from torch.nn import functional
 
 from bench import nets, registry
 from bench.errors import BenchError
-from bench.pretext.block_mask import hidden_voxels
+from bench.pretext.block_mask import HidesBlocks, hidden_voxels
 from bench.pretext.visible_cells import Visible, seen_alone
 
 METHODS = ("mae_cnn3d", "spark3d")
+# all but the first have a decoder that reads the image
+FAMILIES = ("unet3d", "taleb_unet3d", "swin_unetr", "unetr")
 CONVOLUTIONAL = ("unet3d", "genesis_unet3d", "segresnet", "resenc_unet", "taleb_unet3d")
 
 
@@ -51,17 +53,33 @@ def test_the_ratio_rounds_down_and_every_sample_has_its_own_blocks(name, ratio, 
     assert len({tuple(sorted(row)) for row in batch["hidden"].tolist()}) > 1
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_hidden_voxels_reach_the_target_and_not_the_prediction(name):
-    method = build(name)
+def rebuilding():
+    """Return each method that rebuilds what it hid, with one network of each family that it trains."""
+    found = []
+    for name in registry.names("method"):
+        cls = registry.load("method", name)
+        given = [{"skips": skips} for skips in (False, True)] if name == "amaes" else [{}]
+        if hasattr(cls, "predict") or issubclass(cls.Params, HidesBlocks):
+            found += [(name, n, p) for n in FAMILIES if n in cls.networks() for p in given]
+    return found
+
+
+@pytest.mark.parametrize(("name", "network", "params"), rebuilding())
+def test_hidden_voxels_reach_the_target_and_not_the_prediction(name, network, params):
+    method = build(name, params, network=nets.network(network, "tiny", 1, 1, (32, 32, 32)))
+    method.eval()  # no dropout
     batch = batch_of(method)
-    hidden = hidden_of(method, batch)
-    before, loss = predicted(method, batch), method.loss(batch)["total"]
-    other = {**batch, "crop": torch.where(hidden, 5.0, batch["crop"])}
-    assert torch.equal(predicted(method, other), before)
-    assert method.loss(other)["total"] > loss
-    seen = {**batch, "crop": torch.where(hidden, batch["crop"], 5.0)}
-    assert not torch.equal(predicted(method, seen), before)
+    side = getattr(method.params, "block", 16)
+    hidden = hidden_voxels(batch["hidden"], side, batch["crop"].shape[2:])
+    images = batch.keys() & {"crop", "spoilt"}
+
+    def given(where):
+        return batch | {key: torch.where(where, 5.0, batch[key]) for key in images}
+
+    before = predicted(method, batch)
+    assert torch.equal(predicted(method, given(hidden)), before)
+    assert not torch.equal(predicted(method, given(~hidden)), before)
+    assert method.loss(given(hidden))["total"] != method.loss(batch)["total"]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -246,7 +264,7 @@ def test_what_amaes_gets_without_learning_by_hand():
     assert blocks == pytest.approx([10.5, 10.5, 142.5, 142.5, 142.5, 76.5, 76.5, 76.5])
 
 
-def test_amaes_spoils_as_often_as_asked_and_within_the_range_of_each_crop():
+def test_amaes_spoils_as_often_as_asked_and_within_the_range_of_each_crop(monkeypatch):
     effects = ("noise", "blur", "product", "ghosting", "ringing", "lowres", "bias", "gamma")
     x = batch_of(build("amaes"), 8)["crop"]
     off = {**dict.fromkeys(effects, 0.0), "blur_sigma": (0.5, 1.0)}
@@ -257,6 +275,10 @@ def test_amaes_spoils_as_often_as_asked_and_within_the_range_of_each_crop():
         assert ((y - x).flatten(1).abs().amax(1) > 0).all(), name
         assert (y.flatten(1).amax(1) <= x.flatten(1).amax(1) + 1e-6).all(), name
         assert (y.flatten(1).amin(1) >= x.flatten(1).amin(1) - 1e-6).all(), name
+    seen, params = [], build("amaes", {**off, "ringing": 1.0}).params
+    monkeypatch.setattr(functions_of("amaes"), "ringing", lambda y, n, at: seen.extend(n) or y)
+    params.spoilt(torch.zeros(300, 1, 12, 12, 12), None, generator(0))
+    assert {int(n) for n in seen} == {9, 10, 11, 12} and len(seen) == 300  # 3/4 to all
     halved = build("amaes", {**off, "bias": 0.5}).params.spoilt(
         x.repeat(25, 1, 1, 1, 1), None, generator(0)
     )

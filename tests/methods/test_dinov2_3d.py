@@ -7,6 +7,7 @@ import pytest
 import torch
 from seeded import generator
 from small_methods import agree, batch_of, build, functions_of, params_of, raw_of, tried
+from torch import nn
 from torch.nn import functional
 
 from bench.augment import rot90
@@ -73,6 +74,40 @@ def test_the_terms_are_those_of_students_and_teachers_tokens(centring, separate)
     agree(terms, patch=torch.stack(means).mean())
     total = terms["class"] + terms["patch"] + 0.1 * terms["koleo"]
     agree(terms, koleo=sum(CODE.koleo(t[:, 0]) for t in student), total=total)
+
+
+def test_class_token_and_hidden_patches_start_and_are_placed_as_in_the_code():
+    method, batch = tried("dinov2_3d", {}, 2)
+    assert 0 < method.token.weight.abs().max() < 1e-5 and not method.mask.weight.any()
+    assert method.place.weight.std().item() == pytest.approx(0.02, rel=0.3)
+    nn.init.normal_(method.mask.weight)
+    x, hidden = batch["views"].flatten(0, 1), batch["hidden"].flatten(0, 1)
+    embed = method.encoder.vit.patch_embedding
+    rows = torch.where(hidden[..., None], method.mask.weight, embed.patch_embeddings(x))
+    rows = torch.cat([method.token.weight.expand(len(x), 1, -1), rows], 1)
+    places = torch.cat([method.place.weight[None], embed.position_embeddings], 1)
+    expected = method.encoder.run(rows + places)
+    assert torch.allclose(method._encoded(method, x, hidden), expected, atol=1e-6)
+
+
+def test_a_prototype_has_a_direction_and_a_gain_as_weight_norm_has_them():
+    method = build("dinov2_3d")
+    head, x = method.projector, torch.randn(5, method.encoder.dim)
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(*head.weight.T.shape, bias=False))
+    gain, direction = layer.parametrizations.weight.parameters()
+    assert (head.gain == 1).all() and head.weight.norm(dim=1).mean() < 0.7  # a linear layer's: .58
+    with torch.no_grad():
+        gain.copy_(head.gain.uniform_(0.5, 2.0))
+        direction.copy_(head.weight)
+    said, expected = head(x), layer(functional.normalize(head.mlp(x), dim=1))
+    assert torch.allclose(said, expected, atol=1e-6)
+    for logits in (said, expected):
+        logits.square().sum().backward()
+    assert torch.allclose(head.gain.grad, gain.grad, atol=1e-4) and gain.grad.any()
+    assert torch.allclose(head.weight.grad, direction.grad, atol=1e-4)
+    head.zero_grad()
+    head(x, still=True).sum().backward()
+    assert head.gain.grad is None and head.weight.grad is None
 
 
 def test_koleo_by_brute_force():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_methods import agree, build, tried
+from small_methods import agree, build, raw_of, tried, view
 from torch.nn import functional
 
 from bench.pretext.heads import CrossBlock
@@ -94,3 +94,35 @@ def test_what_is_visible_rounds_down_and_plain_errors_are_kept():
     bare = build("hi_end_mae", {"class_token": False, "positions": "sines"})
     position = bare.encoder.get_parameter(bare.encoder.position)
     assert bare.token is None and not position.requires_grad and position[0, 0, 1] == 0
+
+
+def test_crops_are_mirrored_turned_scaled_and_shifted():
+    off = dict.fromkeys(("flip", "rot90", "scale", "shift"), 0.0)
+
+    def crops(zscored=False, **given):
+        method = build("hi_end_mae", {**off, **given})
+        raw = raw_of(method, 8)
+        views = view(method, {**raw, "zscored": torch.full((8,), zscored)}, 0)
+        return raw["crop"], views["crop"], views["visible"]
+
+    x, same, visible = crops()
+    assert torch.equal(same, x)
+    assert torch.equal(crops(flip=1.0)[1], x.flip(2, 3, 4))
+    assert torch.equal(
+        crops(flip=1.0, shift=1.0)[2], visible
+    )  # which are visible does not depend on it
+    turned = crops(rot90=1.0)[1]
+    turns = [
+        [k for k in range(4) if torch.equal(b, a.rot90(k, (1, 2)))]
+        for a, b in zip(x, turned, strict=True)
+    ]
+    assert {k for row in turns for k in row} == {1, 2, 3} and all(len(row) == 1 for row in turns)
+    factor = (crops(scale=1.0)[1] / x).flatten(1)
+    assert torch.allclose(factor, factor[:, :1], atol=1e-3) and factor.std(0).max() > 0.01
+    assert ((factor[:, 0] - 1).abs() <= 0.1).all()
+    by = (crops(shift=1.0)[1] - x).flatten(1)
+    assert torch.allclose(by, by[:, :1], atol=1e-5) and 0.02 < by.abs().max() <= 0.1 + 1e-5
+    span = x.flatten(1).amax(1) - x.flatten(1).amin(1)
+    assert torch.allclose(
+        (crops(True, shift=1.0)[1] - x).flatten(1)[:, 0], by[:, 0] * span, atol=1e-5
+    )

@@ -19,17 +19,6 @@ def change(batch, patch, index, amount):
     return {**batch, "crop": crop}
 
 
-def test_hidden_voxels_do_not_reach_the_prediction_and_visible_ones_do():
-    method = build("mae3d")
-    batch = batch_of(method)
-    before = method.predict(batch)
-    hidden, visible = batch["hidden"][0], batch["visible"][0]
-    for index in hidden.tolist():
-        assert torch.equal(method.predict(change(batch, 16, index, 5.0)), before)
-    for index in visible.tolist():
-        assert not torch.equal(method.predict(change(batch, 16, index, 5.0)), before)
-
-
 def test_a_changed_hidden_patch_changes_the_target():
     method = build("mae3d")
     batch = batch_of(method)

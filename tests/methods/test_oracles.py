@@ -427,7 +427,7 @@ WEIGHTS = [
     vicregl({"": 1.0}, alpha=1.0),
     vicregl({"local_": 1.0}, alpha=0.0),
     ("dinov2_3d", {}, {"class": 1.0, "patch": 1.0, "koleo": 0.1}, None),
-    ("dinov2_3d", DINO, {"patch": 2.0}, {"encoder", "token", "mask", "patch_projector"}),
+    ("dinov2_3d", DINO, {"patch": 2.0}, {"encoder", "token", "place", "mask", "patch_projector"}),
     ("lejepa3d", {"weight": 0.3}, {"prediction": 0.7, "sigreg": 0.3}, {"encoder", "projector"}),
     voco_terms("pred"),
     voco_terms("pred", reg=0.0, use_reg=False),
