@@ -13,10 +13,7 @@ from bench.report.names import metric_title
 
 ALL = 100  # percent of the labels
 UNDERTRAINED = "Undertrained"
-LEARN = (
-    "No difference from these rows is printed there. Train them longer, and check the labels, the crop and the "
-    "learning rate."
-)
+LEARN = "No difference from them is printed there. Train them longer, and check labels, crop and learning rate."
 SO = "Differences from these rows do not show whether pretraining helps a fully trained network."
 
 
@@ -101,15 +98,14 @@ def notes(report: ReportContext) -> list[str]:
 
 def warning(report: ReportContext) -> str:
     """Return one line that names the baselines that have not learned the task or miss their anchor; else ""."""
-    unlearned: dict[tuple[int, str], list[str]] = {}
+    unlearned: dict[str, list[str]] = {}
     baselines = _baselines(report)
     for (row, section, fraction), why in report.unlearned.items():
         if row in baselines:
-            places = unlearned.setdefault((section, report.named(row)), [])
-            places.append(f"{fraction} % of the labels ({why})")
+            place = f"{report.labels[section]}, {fraction} % of the labels ({why})"
+            unlearned.setdefault(report.named(row), []).append(place)
     texts = [
-        f"{report.labels[section]}: {row} has not learned the task with {', '.join(places)}."
-        for (section, row), places in unlearned.items()
+        f"{row} has not learned the task: {'; '.join(places)}." for row, places in unlearned.items()
     ]
     texts += [LEARN] if texts else []
     parts: dict[str, list[str]] = {}
