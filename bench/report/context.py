@@ -12,7 +12,7 @@ from bench.metrics.request import REGRESSION, declared
 from bench.metrics.request import task as task_of
 from bench.protocol import Protocol, is_control, method_pretrains, row_of
 from bench.protocol.comparable import baseline_of, way
-from bench.report.cells import MEAN, Cell, Cells, Key
+from bench.report.cells import MEAN, Cells, Key
 from bench.report.names import (
     is_chance,
     metric_title,
@@ -218,10 +218,15 @@ class ReportContext:
         empty = [cell.blank and cell.blank + cell.absent == cell.values for cell in cells.values()]
         if empty and all(empty):
             return "every prediction is empty"
+        known = self.extras.chance.get(self.protocol.sections[section], {})
+        brats = self.info[self.protocol.finetune[section].dataset].empty == "brats"
         for key, cell in cells.items():
-            level = self.chance(key, cell)
+            declaration = declared(key.metric)
+            level = known.get(key.metric, declaration.chance if declaration else None)
             if level is None or cell.mean is None:
                 continue
+            if brats and level == 0:  # 1 where both are empty
+                level = (cell.absent - cell.undefined) / (cell.values - cell.undefined)
             unit, nothing = self.unit(key.metric), self.task(section) == "segmentation"
             got = f"{metric_title(key.metric)} {number(cell.mean, unit)}; predicting "
             got += (
@@ -229,16 +234,6 @@ class ReportContext:
             )
             return got if is_chance(key.metric, cell.mean, level) else ""
         return ""
-
-    def chance(self, key: Key, cell: Cell) -> float | None:
-        """Return what predicting nothing gets at a cell's place, or the same for every case; None: not known."""
-        tuned, declaration = self.protocol.finetune[key.section], declared(key.metric)
-        known = self.extras.chance.get(self.protocol.sections[key.section], {})
-        level = known.get(key.metric, declaration.chance if declaration else None)
-        defined = cell.values - cell.undefined
-        if level == 0 and self.info[tuned.dataset].empty == "brats" and defined:
-            return (cell.absent - cell.undefined) / defined  # where both are empty it is 1
-        return level
 
     @cached_property
     def regions(self) -> dict[Key, stats.Region]:

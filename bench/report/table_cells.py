@@ -182,7 +182,7 @@ def marked(
             shared = [*merits.values()].count(ranked[0]) > 1  # who comes after two is third
             names = dict(zip(ranked, ("best", "" if shared else "second"), strict=False))
             if not lower_is_better(metric, report.unit(metric)):
-                names[0.0] = ""
+                names = {merit: mark for merit, mark in names.items() if merit > 0}
             marked |= {
                 at: replace(marked[at], mark=names.get(merit, "")) for at, merit in merits.items()
             }
