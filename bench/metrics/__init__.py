@@ -33,29 +33,34 @@ class Metric:
     looped: bool = False
     signed: bool = False  # best at 0: what is ranked is the size, the sign says which way it errs
     neutral: bool = False  # counts what is there: nothing is ranked by it
+    # what predicting nothing gets, or the same for every case; None: it depends on the data, or nobody knows
+    chance: float | None = None
     version: int = 1  # raised by hand when its numbers change on purpose
 
 
 METRICS: dict[str, Metric] = {
-    "dice": Metric("1", "Dice similarity coefficient", True),
-    "iou": Metric("1", "Intersection over union (Jaccard index)", True),
+    "dice": Metric("1", "Dice similarity coefficient", True, chance=0.0),
+    "iou": Metric("1", "Intersection over union (Jaccard index)", True, chance=0.0),
     "hd": Metric("mm", "Hausdorff distance", False, version=2),
     "hd95": Metric("mm", "95th percentile Hausdorff distance", False, version=2),
     "assd": Metric("mm", "Average symmetric surface distance", False, version=2),
     "asd": Metric("mm", "Average surface distance, prediction to reference", False, version=2),
     "nsd@1mm": Metric(
-        "1", "Normalised surface Dice at a tolerance (any: nsd@2.5mm)", True, version=2
+        "1", "Normalised surface Dice at a tolerance (any: nsd@2.5mm)", True, version=2, chance=0.0
     ),
     "volume_error": Metric("ml", "Absolute difference of the volumes", False, version=2),
     "relative_volume_error": Metric(
         "1", "Volume of the prediction over that of the reference, less 1", False, signed=True
     ),
-    "dice_pooled": Metric("1", "Dice over the voxels of all test cases at once", True, pooled=True),
+    "dice_pooled": Metric(
+        "1", "Dice over the voxels of all test cases at once", True, pooled=True, chance=0.0
+    ),
     "dice_monai": Metric(
         "1",
         "Dice as MONAI's validation loops take it: case first, prepared grid",
         True,
         looped=True,
+        chance=0.0,
     ),
     "lesion_reference": Metric("count", "Lesions of the reference", True, neutral=True),
     "lesion_predicted": Metric("count", "Lesions of the prediction", True, neutral=True),
@@ -78,14 +83,25 @@ METRICS: dict[str, Metric] = {
     "lesion_dice": Metric("1", "Mean Dice of matched lesions", True),
     "accuracy": Metric("1", "Share of cases whose class was found", True, "classification"),
     "auc": Metric(
-        "1", "Area under the ROC curve, each class against the rest", True, "classification"
+        "1",
+        "Area under the ROC curve, each class against the rest",
+        True,
+        "classification",
+        chance=0.5,
     ),
-    "qwk": Metric("1", "Quadratic weighted kappa", True, "classification"),
+    "qwk": Metric("1", "Quadratic weighted kappa", True, "classification", chance=0.0),
     "mae": Metric("value", "Mean absolute error of a value", False, "regression", version=2),
     "r2": Metric(
-        "1", "Share of the values' variance that is predicted (R2)", True, "regression", version=2
+        "1",
+        "Share of the values' variance that is predicted (R2)",
+        True,
+        "regression",
+        version=2,
+        chance=0.0,
     ),
-    "spearman": Metric("1", "Spearman's rank correlation", True, "regression", version=2),
+    "spearman": Metric(
+        "1", "Spearman's rank correlation", True, "regression", version=2, chance=0.0
+    ),
     "latency": Metric("s", "Seconds of one forward pass of one crop, batch 1", False, "network"),
 }
 

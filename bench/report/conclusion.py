@@ -22,7 +22,15 @@ from bench.report.scores import mean_of
 from bench.report.sections import Part, Section, Text
 from bench.report.sensitivity import APART, CURVE, SHOWN, ladders, measured
 from bench.report.tabular import COUNTS, Line, Table, TableCell, grid, lines_of, with_lines
-from bench.report.verdicts import BLIND, HEADING, RowComparison, VerdictGroup, run_seeds
+from bench.report.verdicts import (
+    BLIND,
+    HEADING,
+    UNLEARNED,
+    RowComparison,
+    VerdictGroup,
+    run_seeds,
+    uncompared,
+)
 from bench.stats.comparison import BETTER, EQUIVALENT, FEW, ROPE, UNCLEAR, WEIGHTS, WORSE
 from bench.stats.equivalence import ENOUGH
 from bench.stats.power import fewest_patients
@@ -72,6 +80,7 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup]) -> Text:
         declared = report.protocol.rows
         fresh = all(from_scratch(row) for row in declared.values())
         why = SCRATCH_ALONE if fresh else ALONE
+        why = f"Nothing is compared, because {UNLEARNED}." if any(uncompared(report)) else why
         return Text(why if scored and len(declared) > 1 else "", "sentence")
     rows = [row for group in groups for row in group.rows]
     alone = "" if rows else "Only controls are compared. "

@@ -8,12 +8,21 @@ from functools import cached_property
 from typing import Any
 
 from bench import stats
-from bench.metrics.request import REGRESSION
+from bench.metrics.request import REGRESSION, declared
 from bench.metrics.request import task as task_of
 from bench.protocol import Protocol, is_control, method_pretrains, row_of
 from bench.protocol.comparable import baseline_of, way
 from bench.report.cells import MEAN, Cells, Key
-from bench.report.names import quoted_title, row_titles, section_labels, unit_of, with_network
+from bench.report.names import (
+    is_chance,
+    metric_title,
+    quoted_title,
+    row_titles,
+    section_labels,
+    unit_of,
+    with_network,
+)
+from bench.report.numbers import number
 from bench.report.published import Published, Value
 from bench.report.supplement import DatasetInfo, Extras, Failure
 
@@ -190,6 +199,41 @@ class ReportContext:
             if row is not None
             for section in sections
         }
+
+    @cached_property
+    def unlearned(self) -> dict[tuple[str, int, int], str]:
+        """Return, by row, section and label fraction, which rows have not learned the task, and what shows it.
+
+        Every prediction is empty, or the mean over targets is what predicting nothing gets, or the same for every
+        case. The first metric decides of which that is known.
+        """
+        places = dict.fromkeys(key[:3] for key in self.cells.cells)
+        return {place: why for place in places if (why := self._unlearned(*place))}
+
+    def _unlearned(self, row: str, section: int, fraction: int) -> str:
+        keys = [
+            Key(row, section, fraction, MEAN, m) for m in self.metrics if self.judges(m, section)
+        ]
+        cells = {key: cell for key in keys if (cell := self.cells.cells.get(key)) is not None}
+        empty = [cell.blank and cell.blank + cell.absent == cell.values for cell in cells.values()]
+        if empty and all(empty):
+            return "every prediction is empty"
+        known = self.extras.chance.get(self.protocol.sections[section], {})
+        brats = self.info[self.protocol.finetune[section].dataset].empty == "brats"
+        for key, cell in cells.items():
+            declaration = declared(key.metric)
+            level = known.get(key.metric, declaration.chance if declaration else None)
+            if level is None or cell.mean is None:
+                continue
+            if brats and level == 0:  # 1 where both are empty
+                level = (cell.absent - cell.undefined) / (cell.values - cell.undefined)
+            unit, nothing = self.unit(key.metric), self.task(section) == "segmentation"
+            got = f"{metric_title(key.metric)} {number(cell.mean, unit)}; predicting "
+            got += (
+                f"{'nothing' if nothing else 'the same for every case'} gets {number(level, unit)}"
+            )
+            return got if is_chance(key.metric, cell.mean, level) else ""
+        return ""
 
     @cached_property
     def regions(self) -> dict[Key, stats.Region]:

@@ -49,6 +49,7 @@ def _strips(report: ReportContext, key: Key, title: str) -> list[Strip]:
     for row in report.rows:
         scores = report.cells.scores(key._replace(row=row))
         base = scratch_of(report, row, key.section)
+        base = "" if (base, *key[1:3]) in report.unlearned else base
         if scores is None:
             continue
         other = report.cells.scores(key._replace(row=base)) if base not in ("", row) else None

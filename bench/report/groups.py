@@ -247,7 +247,8 @@ def _beyond_scratch(
 ) -> dict[tuple[str, str], Gap]:
     """Return how much wider each gap is than that of the row from scratch, paired; none of scratch itself."""
     near = report.nearest.get((row, by.section))
-    if near is None or near[0] == row or near[1]:
+    unlearned = near and (near[0], by.section, by.fraction) in report.unlearned
+    if near is None or near[0] == row or near[1] or unlearned:
         return {}
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     divided = _divided(report, by, names, row, near[0])

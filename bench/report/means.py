@@ -78,8 +78,9 @@ def summary(averaged: Means, over_targets: bool) -> pd.DataFrame:
     """Return a line for each cell, or for all targets of one together.
 
     Returns:
-        mean, sd (over runs), runs, patients, cases, values, undefined, penalised and, of the mean over
-        targets, the least number of targets behind a run's mean; indexed by what names a cell.
+        mean, sd (over runs), runs, patients, cases, values, undefined, penalised, values of an empty
+        reference, of an empty prediction alone and, of the mean over targets, the least number of targets
+        behind a run's mean; indexed by what names a cell.
     """
     import pandas as pd
 
@@ -91,12 +92,15 @@ def summary(averaged: Means, over_targets: bool) -> pd.DataFrame:
         targets = by_run.count().groupby(level=keys, observed=True).min()
         runs = by_run.mean()
         runs.update(_cases_first(scores, keys))
-    empty = scores["status"].isin(["empty_reference", "empty_prediction"]) & scores["value"].notna()
+    blank, absent = scores["status"].eq("empty_prediction"), scores["status"].eq("empty_reference")
     cases = scores[["patient", "case"]].where(scores["named"])
     counted = cases.assign(
         **{key: scores[key] for key in keys},
         undefined=scores["value"].isna(),
-        penalised=empty
+        absent=absent | scores["status"].eq("both_empty"),
+        blank=blank,
+        penalised=(blank | absent)
+        & scores["value"].notna()
         # what volumes and counts of lesions are by an empty mask is no penalty
         & ~(scores["metric"].isin(VOLUMES) | scores["unit"].eq("count")),
     ).groupby(keys, observed=True)
@@ -108,7 +112,7 @@ def summary(averaged: Means, over_targets: bool) -> pd.DataFrame:
             "runs": over.count(),
             **{name: counted[name].nunique() for name in ("patient", "case")},
             "values": counted.size(),
-            **{name: counted[name].sum() for name in ("undefined", "penalised")},
+            **{name: counted[name].sum() for name in ("undefined", "penalised", "absent", "blank")},
             "targets": targets,
         }
     )

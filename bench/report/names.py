@@ -13,6 +13,7 @@ from bench.metrics.request import declared, size_of, tolerance
 from bench.protocol import Protocol, Quoted, row_of
 from bench.report.supplement import DatasetInfo, Extras
 
+HAIR = 0.005  # half a point of Dice, half a percent of an error
 ALONE = "Intensity alone, no encoder"  # of the control `intensity`
 NOT_STATED = "not stated"  # what a folder without a licence declares (bench.data.layout_msd)
 EVALUATIONS = {
@@ -99,6 +100,18 @@ def lower_is_better(metric: str, unit: str) -> bool:
 def metric_axis(metric: str, unit: str) -> tuple[str, bool]:
     """Return what an axis of a metric says, and whether less of it is better."""
     return f"{metric_title(metric)} ({'%' if unit == '1' else unit})", lower_is_better(metric, unit)
+
+
+def is_chance(metric: str, mean: float, level: float | None = None) -> bool:
+    """Whether a mean is at most ``HAIR`` better than predicting nothing, or the same for every case.
+
+    ``level`` is what that gets, by default what is known of the metric; False where nobody knows.
+    """
+    declaration = declared(metric)
+    level = declaration.chance if level is None and declaration else level
+    if level is None:
+        return False
+    return mean >= level * (1 - HAIR) if lower_is_better(metric, "1") else mean <= level + HAIR
 
 
 def zero_is_best(metric: str) -> bool:

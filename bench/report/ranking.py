@@ -88,6 +88,7 @@ def _ranking(
 ) -> Ranking | None:
     metric = judging(report, section)
     unit = report.unit(metric)
+    rows = [row for row in rows if (row, section, fraction) not in report.unlearned]
     keys = [Key(row, section, fraction, MEAN, metric) for row in rows]
     scores_of = {key: scores for key in keys if (scores := report.cells.scores(key)) is not None}
     if len(scores_of) < 3:

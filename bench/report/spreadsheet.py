@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 
@@ -15,7 +15,7 @@ from bench.report.cells import MEAN, Cell, Key
 from bench.report.context import ReportContext
 from bench.report.footnotes import state
 from bench.report.table_cells import minus_published
-from bench.report.verdicts import RowComparison, VerdictGroup
+from bench.report.verdicts import RowComparison, VerdictGroup, uncompared
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s?%?", re.IGNORECASE)
 # a formula begins so, in ASCII or in full width; html/script.js keeps the same rule
@@ -94,9 +94,25 @@ def _of_cell(report: ReportContext, key: Key) -> tuple[object, ...]:
 
 
 def verdicts_csv(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
-    """Return ``verdicts.csv``: one line per comparison, in the metric's unit; more is better."""
+    """Return ``verdicts.csv``: one line per comparison, in the metric's unit; more is better.
+
+    At the end stand the rows whose row from scratch has not learned the task, without numbers.
+    """
     rows = (row for group in groups for row in (*group.rows, *group.controls))
-    return csv_text(COMPARISON_COLUMNS, (_of_comparison(report, row) for row in rows))
+    return csv_text(
+        COMPARISON_COLUMNS,
+        (*(_of_comparison(report, row) for row in rows), *_without_comparison(report)),
+    )
+
+
+def _without_comparison(report: ReportContext) -> Iterator[tuple[object, ...]]:
+    """Yield a line with the reason alone for each row whose row from scratch has not learned the task."""
+    counts = dict.fromkeys(("patients", "pretrainings", "seeds", "comparisons"), 0)
+    for key, baseline, why in uncompared(report):
+        where = report.protocol.sections[key.section], key.fraction, key.metric
+        of = (key.row, baseline, *where, report.unit(key.metric), int(report.is_control(key.row)))
+        line = dict(zip(COMPARISON_COLUMNS, of, strict=False)) | counts | {"why": why}
+        yield tuple(map(line.get, COMPARISON_COLUMNS))
 
 
 def _of_comparison(report: ReportContext, row: RowComparison) -> tuple[object, ...]:

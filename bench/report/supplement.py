@@ -303,6 +303,8 @@ class Supplement:
     groups: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     # runs whose predictions are all alike
     constant: tuple[str, ...] = ()
+    # section: metric: the best score that one prediction for all its test cases gets
+    chance: dict[str, dict[str, float]] = sparse({})
     # what was predicted for a challenge's server, and how to get it
     submissions: tuple[str, ...] = ()
     # the jobs of each row's pretrainings, and the command that writes their weights to a file

@@ -117,6 +117,8 @@ def _gain(report: ReportContext, over: str, key: Key) -> tuple[str, str]:
     if not name or key.row in (name, other):
         return "", ""
     other_key = key._replace(row=other)
+    if other_key[:3] in report.unlearned:
+        return "", f"no gain over {report.named(other)} is printed: it has not learned the task"
     cell, base = report.cells.at(key), report.cells.at(other_key)
     if cell is None or base is None or cell.mean is None or base.mean is None:
         return "", ""
@@ -148,12 +150,19 @@ def marked(
 ) -> TableCells:
     """Mark the best and the second printed value at each place among comparable rows.
 
-    Those compete whose means are of what most of them have; the others get a note instead of a mark.
+    Those compete whose means are of what most of them have; the others get a note instead of a mark. No row
+    competes that has not learned the task, and no score of 0 where more is better.
     """
     rivals: dict[tuple, dict[tuple[AxisValues, AxisValues], Point]] = {}
     for at, point in points.items():
         alike = report.alike.get((point.row, point.section))
-        if alike is not None and entries[at].sort is not None and is_ranked(point.metric):
+        learned = point.key[:3] not in report.unlearned
+        if (
+            alike is not None
+            and entries[at].sort is not None
+            and learned
+            and is_ranked(point.metric)
+        ):
             rivals.setdefault((alike, *point.key[1:]), {})[at] = point
     marked = dict(entries)
     for (*_, metric), among in rivals.items():
@@ -172,6 +181,8 @@ def marked(
             )
             shared = [*merits.values()].count(ranked[0]) > 1  # who comes after two is third
             names = dict(zip(ranked, ("best", "" if shared else "second"), strict=False))
+            if not lower_is_better(metric, report.unit(metric)):
+                names = {merit: mark for merit, mark in names.items() if merit > 0}
             marked |= {
                 at: replace(marked[at], mark=names.get(merit, "")) for at, merit in merits.items()
             }

@@ -22,7 +22,8 @@ def terminal(report: ReportContext, sections: Sequence[Section], width: int) -> 
     shown = [section for section in sections if "terminal" in section.forms]
     scores = {id(s): [t for t in s.parts if isinstance(t, Table) and t.scores] for s in shown}
     tables = [table for of_section in scores.values() for table in of_section]
-    parts = [printable(title_of(report)), printable(not_run.sentence(report))]
+    top = (title_of(report), not_run.sentence(report), undertrained.warning(report))
+    parts = [printable(text) for text in top]
     for section in shown:
         title = printable(section.title)
         texts = [text for part in section.parts for text in _part(part, width)]
@@ -30,7 +31,7 @@ def terminal(report: ReportContext, sections: Sequence[Section], width: int) -> 
         if tables and tables[-1] in scores[id(section)]:
             same = dict.fromkeys(printable(text) for table in tables for text in table.same)
             parts += [_legend(tables), "\n".join(same)]
-    parts += [*map(printable, pretrainings.faults(report)), printable(undertrained.warning(report))]
+    parts += map(printable, pretrainings.faults(report))
     return "\n\n".join(filter(None, parts))
 
 

@@ -1,10 +1,8 @@
-"""Is scratch trained at all? Its score with all labels against the anchor that the protocol states."""
+"""Is scratch trained at all? Has it learned the task, and does it reach the anchor that the protocol states?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 from bench.protocol import finetune_of, from_scratch, method_pretrains
 from bench.protocol.sections import Anchor
@@ -15,7 +13,7 @@ from bench.report.names import metric_title
 
 ALL = 100  # percent of the labels
 UNDERTRAINED = "Undertrained"
-EMPTY = "in each test case the prediction is empty (or the reference)"
+LEARN = "No difference from them is printed there. Train them longer, and check labels, crop and learning rate."
 SO = "Differences from these rows do not show whether pretraining helps a fully trained network."
 
 
@@ -99,13 +97,19 @@ def notes(report: ReportContext) -> list[str]:
 
 
 def warning(report: ReportContext) -> str:
-    """Return one line that names the rows from scratch below their anchor, or that segment nothing; else ""."""
+    """Return one line that names the baselines that have not learned the task or miss their anchor; else ""."""
+    unlearned: dict[str, list[str]] = {}
+    baselines = _baselines(report)
+    for (row, section, fraction), why in report.unlearned.items():
+        if row in baselines:
+            place = f"{report.labels[section]}, {fraction} % of the labels ({why})"
+            unlearned.setdefault(report.named(row), []).append(place)
+    texts = [
+        f"{row} has not learned the task: {'; '.join(places)}." for row, places in unlearned.items()
+    ]
+    texts += [LEARN] if texts else []
     parts: dict[str, list[str]] = {}
-    results = judged(report)
-    for section, name in _segments_nothing(report):
-        if (section, report.named(name)) not in {(r.section, r.row) for r in results}:
-            parts.setdefault(f"{report.labels[section]}: {EMPTY}", []).append(report.named(name))
-    for result in results:
+    for result in judged(report):
         if result.passed is not False or result.mean is None:
             continue
         each = f" (each target {_percent(result.anchor.each)})" if result.anchor.each else ""
@@ -117,26 +121,21 @@ def warning(report: ReportContext) -> str:
         parts.setdefault(where, []).append(
             f"{result.row} {_percent(result.mean, result.anchor.mean)}{worst}"
         )
-    listed = " ".join(f"{where}: {'; '.join(rows)}." for where, rows in parts.items())
-    so = f" {SO}" if any(method_pretrains(row) for row in report.protocol.rows.values()) else ""
-    return f"{UNDERTRAINED}. {listed}{so}" if parts else ""
+    texts += [f"{where}: {'; '.join(rows)}." for where, rows in parts.items()]
+    if parts and any(method_pretrains(row) for row in report.protocol.rows.values()):
+        texts.append(SO)
+    return " ".join([f"{UNDERTRAINED}.", *texts]) if texts else ""
 
 
-def _segments_nothing(report: ReportContext) -> Iterator[tuple[int, str]]:
-    """Yield the sections and rows from scratch of which every score is a penalty, with most labels.
-
-    Not at smoke scale, where a few steps are known to train nothing.
-    """
+def _baselines(report: ReportContext) -> set[str]:
+    """Return the rows from scratch, and those that a table prints gains over."""
     protocol = report.protocol
-    sections = range(len(protocol.finetune) if protocol.scale != "smoke" else 0)
-    rows = [name for name, row in protocol.rows.items() if from_scratch(row)]
-    for section, name, metric in product(sections, rows, report.metrics[:1]):
-        targets = report.targets(section)
-        target = MEAN if len(targets) > 1 else next(iter(targets), MEAN)
-        at = Key(name, section, max(report.fractions(section)), target, metric)
-        cell = report.cells.cells.get(at)
-        if cell and cell.values and cell.penalised == cell.values:
-            yield section, name
+    scratch = {name for name, row in protocol.rows.items() if from_scratch(row)}
+    return (
+        scratch
+        | {near[0] for near in report.nearest.values() if near}
+        | {view.gain for view in protocol.layout.views}
+    )
 
 
 def _meant(report: ReportContext) -> list[int]:

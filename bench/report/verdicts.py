@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ UNLIKE = "fine-tuned differently from scratch"
 APART = "shares no patient and fine-tuning seed with scratch"
 MISSING = "not run yet"
 FAILED = "failed"
+UNLEARNED = "scratch has not learned the task"
 ITSELF = "starts from random weights and scores the same as scratch in every run"
 BLIND = "blind: not even the ceiling is shown to be better than scratch"
 MANY = 2000  # comparisons of one report that are made pair by pair
@@ -95,19 +97,18 @@ def verdicts(report: ReportContext) -> list[VerdictGroup]:
     its controls another. Where no ceiling is told from scratch, "not separable" says that the study is blind.
     """
     groups = []
-    for section in range(len(report.protocol.finetune)):
+    for section, fraction in _places(report):
         metric = judging(report, section)
-        for fraction in sorted(report.fractions(section)) if metric else ():
-            compared, aside, waiting = _at(report, section, fraction, metric)
-            ahead = sum(report.is_control(row) for row in waiting)
-            methods = [row for row in compared if not row.control]
-            rows = _family(report, methods, len(waiting) - ahead)
-            controls = _family(report, [row for row in compared if row.control], ahead)
-            if compared:
-                blind = _blind(report, controls)
-                rows = tuple(_dimmed(row, blind) for row in rows)
-                judged = rows, controls, tuple(aside), blind, len(waiting)
-                groups.append(VerdictGroup(section, fraction, metric, *judged))
+        compared, aside, waiting = _at(report, section, fraction, metric)
+        ahead = sum(report.is_control(row) for row in waiting)
+        methods = [row for row in compared if not row.control]
+        rows = _family(report, methods, len(waiting) - ahead)
+        controls = _family(report, [row for row in compared if row.control], ahead)
+        if compared:
+            blind = _blind(report, controls)
+            rows = tuple(_dimmed(row, blind) for row in rows)
+            judged = rows, controls, tuple(aside), blind, len(waiting)
+            groups.append(VerdictGroup(section, fraction, metric, *judged))
     return groups
 
 
@@ -208,9 +209,9 @@ def _at(
         if near[1] and not variant:
             aside.append(f"{report.quoted(row)} ({UNLIKE})")
         elif comparison is None:
-            aside.append(
-                f"{report.quoted(row)} ({APART if scored else FAILED if report.failures_of(key) else MISSING})"
-            )
+            why = APART if scored else FAILED if report.failures_of(key) else MISSING
+            unlearned = scored and (near[0], section, fraction) in report.unlearned
+            aside.append(f"{report.quoted(row)} ({UNLEARNED if unlearned else why})")
         elif (
             variant.startswith(" (random)")
             and comparison.difference == 0
@@ -220,6 +221,23 @@ def _at(
         else:
             compared.append(comparison)
     return compared, aside, waiting
+
+
+def uncompared(report: ReportContext) -> Iterator[tuple[Key, str, str]]:
+    """Yield where a row has scores, its row from scratch, and why this has not learned the task there."""
+    for row, (section, fraction) in product(report.rows, _places(report)):
+        near = report.nearest.get((row, section))
+        key = Key(row, section, fraction, MEAN, judging(report, section))
+        why = report.unlearned.get((near[0], section, fraction)) if near else ""
+        if near and why and near[0] != row and report.cells.scores(key) is not None:
+            yield key, near[0], f"{UNLEARNED} ({why})"
+
+
+def _places(report: ReportContext) -> Iterator[tuple[int, int]]:
+    """Yield each section that a metric judges and each of its label fractions."""
+    for section in range(len(report.protocol.finetune)):
+        if judging(report, section):
+            yield from ((section, fraction) for fraction in sorted(report.fractions(section)))
 
 
 def compare(report: ReportContext, key: Key, baseline: str) -> RowComparison | None:
@@ -291,12 +309,13 @@ def differences(
 ) -> tuple[np.ndarray, list[int] | None, list[int] | None] | None:
     """Return one row minus another, more being better: (patients, runs), and the seeds of the runs.
 
-    The mean over targets is of those that are defined for both in that patient and run.
+    The mean over targets is of those that are defined for both in that patient and run. None, too, where the
+    other row has not learned the task.
     """
     ours, theirs = report.cells.scores(key), report.cells.scores(other)
-    return (
-        None if ours is None or theirs is None else differences_of(report, key, other, ours, theirs)
-    )
+    if ours is None or theirs is None or other[:3] in report.unlearned:
+        return None
+    return differences_of(report, key, other, ours, theirs)
 
 
 def differences_of(

@@ -20,6 +20,7 @@ from bench.report.supplement import Extras, ReportPaths
 from bench.report.terminal import terminal
 from bench.report.tex import tex
 from bench.report.text import markdown
+from bench.report.verdicts import uncompared
 from bench.store import write_atomic
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def write(
     to.mkdir(parents=True, exist_ok=True)
     drawn = refresh(contents.figures, to) if figures else ()
     index.put(index.summary(report, contents.groups, contents.sentence, contents.control), to)
-    if contents.groups:
+    if contents.groups or (not plain and any(uncompared(report))):
         _put(to / "verdicts.csv", verdicts_csv(report, contents.groups))
     else:
         (to / "verdicts.csv").unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from bench.plan import Plan
 from bench.plan.cost import forecast
 from bench.protocol import Protocol, is_control, row_of
 from bench.report.footnotes import counted
-from bench.report.names import is_ranked
+from bench.report.names import is_chance, is_ranked
 from bench.show.reports import RESULTS
 from bench.show.words import duration
 from bench.stats.power import Noise, detectable, needed_patients, needed_runs, noise_of
@@ -283,6 +283,8 @@ def _comparisons(rows: pd.DataFrame) -> Iterator[stats.Comparison]:
     scores = by_run.reset_index()
     scratch = scores[scores["init"].eq("random")]
     for _, base in scratch.groupby("row", observed=True):
+        if is_chance(str(rows["metric"].iloc[0]), float(base["value"].mean())):
+            continue  # noise of a difference from what has not learned the task
         ours = base.pivot(index="patient", columns="seed", values="value")
         for _, row in scores[~scores["init"].eq("random")].groupby("row", observed=True):
             wide = row.pivot(index="patient", columns=["pretrain_seed", "seed"], values="value")

@@ -440,6 +440,49 @@ def constant(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
             )
 
 
+def chance(protocol: Protocol, plan: Plan, store: Store) -> dict[str, dict[str, float]]:
+    """Return, by section and metric, the best score that one prediction for all its test cases gets.
+
+    Of accuracy that is the share of the commonest class, of the mean absolute error that of the median; of values
+    that are measured in label maps it is not known. Patients count alike, as in the tables.
+    """
+    import pandas as pd
+
+    from bench.data.prepared import Prepared
+    from bench.jobs import class_scores
+
+    true: dict[str, dict[int, list[tuple[str, float]]]] = {}  # by section and fold
+    for cell in plan.cells[protocol.name]:
+        section, fold, folder = (
+            cell.columns["section"],
+            cell.columns["fold"],
+            store.jobs / cell.evaluate,
+        )
+        value = protocol.finetune[protocol.sections.index(section)].value
+        measured = cell.columns["task"] == MAPS or (value is not None and not value.meta)
+        if measured or fold in true.get(section, {}) or not (folder / class_scores.FILE).is_file():
+            continue
+        prepared = Prepared(store.jobs / store.manifest(cell.evaluate)["needs"][1])
+        labels = {
+            case.id: case.meta[value.meta] if value else case.label for case in prepared.cases()
+        }
+        cases, *_ = class_scores.read(folder)
+        known = [(prepared.patient(case), float(str(labels[case]))) for case in cases]
+        true.setdefault(section, {})[fold] = known
+    levels = {}
+    for section, folds in true.items():
+        table = pd.DataFrame(
+            [pair for fold in folds.values() for pair in fold], columns=["who", "true"]
+        )
+        regression = protocol.finetune[protocol.sections.index(section)].value is not None
+        constants = [table["true"].median()] if regression else table["true"].unique()
+        errors = [(table["true"] - one).abs() for one in constants]
+        scores = [error if regression else error.eq(0) for error in errors]
+        means = [score.groupby(table["who"]).mean().mean() for score in scores]
+        levels[section] = {"mae" if regression else "accuracy": float(max(means))}
+    return levels
+
+
 def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
     """Yield what was predicted for a challenge's server, section by section, and the command that gets it."""
     for name, section in zip(protocol.sections, protocol.finetune, strict=True):

@@ -766,3 +766,21 @@ def test_the_notebook_runs_and_prints_what_it_shows(capsys):
             html = [out["data"].get("text/html") for out in cell["outputs"] if "data" in out]
             if "judgement" in cell["source"][-1] and html:
                 assert space["judgement"]._repr_html_() == "".join(html[0])
+
+
+@pytest.mark.parametrize(
+    ("metric", "mean", "compared"),
+    [("DSC", 0.004, False), ("dice", 0.006, True), ("f1", 0.0, True)],
+)
+def test_nothing_is_compared_with_a_baseline_that_has_not_learned_the_task(metric, mean, compared):
+    values = scores()
+    values[0] = mean
+    table = frame(values).rename(columns={"dice": metric})
+    judgement = bench.judge(table, baseline="A")
+    standing = only(judgement)
+    assert ("A: has not learned the task" in "".join(judgement.table.warnings)) is not compared
+    assert [pair.a for pair in standing.against] == (["C", "B"] if compared else [])
+    assert len(standing.pairs) == (3 if compared else 1) and len(standing.means) == 3
+    assert judgement.requirement("B better than A")[0] is False  # of one run each, or of none
+    two = bench.judge(table[table["method"] != "C"], baseline="A")
+    assert bool(only(two).pairs) is compared

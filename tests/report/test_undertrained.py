@@ -1,16 +1,18 @@
 """Scratch against its anchor: what passes, what is judged at all, and where it is said."""
 
+import csv
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from bench.protocol import Finetune, Row
+from bench.protocol import Finetune, Layout, Row, View
 from bench.protocol.comparable import way
 from bench.protocol.sections import Anchor
 from bench.report import undertrained
 from bench.report import write as report
 from bench.report.supplement import DatasetInfo, Extras
+from bench.report.tables import tables
 
 ANCHOR = Anchor(mean=0.86, each=0.84)
 COLUMNS = ["dataset", "family", "fraction", "target", "metric", "value", "source"]
@@ -138,29 +140,127 @@ def test_synthetic_scans_beside_real_ones_do_not_hide_them(two):
     assert "Organs: scratch with all labels does not" in text and "Heart: scratch" not in text
 
 
-NOTHING = {"value": 0.0, "status": "empty_prediction"}
+def both(liver, spleen=None, **columns):
+    """Return a score of the liver and one of the spleen, by default the same."""
+    values = {"liver": liver, "spleen": liver if spleen is None else spleen}
+    return [{"target": target, "value": value, **columns} for target, value in values.items()]
 
 
-@pytest.mark.parametrize(
-    ("rows", "scale", "warns"),
-    [
-        ([{**row, **NOTHING} for row in ORGANS], "pilot", True),
-        ([{**row, **NOTHING} for row in ORGANS], "smoke", False),
-        ([{**ORGANS[0], **NOTHING}, ORGANS[1]], "pilot", False),  # one of two targets
-        ([{**row, "value": 0.0} for row in ORGANS], "pilot", False),  # predicted beside the organ
-    ],
+def pooled(metric, value, task="classification"):
+    """Return one score over all test cases."""
+    unit = "value" if metric == "mae" else "1"
+    return [
+        {"target": "all", "metric": metric, "value": value, "unit": unit, "task": task, "case": ""}
+    ]
+
+
+NAN, HD95 = float("nan"), {"metric": "hd95", "unit": "mm"}
+BLANK, ABSENT, NEITHER = (
+    {"status": status} for status in ("empty_prediction", "empty_reference", "both_empty")
 )
-def test_scratch_that_segments_nothing_is_named_without_an_anchor(
-    protocol, records, tmp_path, rows, scale, warns
+BRATS, CLASSES, VALUES = {"empty": "brats"}, {"task": "classification"}, {"task": "regression"}
+OTHER = {"case": "c2"}
+EMPTY, NOUGHT = "every prediction is empty", "Dice 0.00; predicting nothing gets 0.00"
+# scores of the row from scratch, the data set, the best score of one prediction for all: what is said
+LEARNED = {
+    "all empty": (both(0.0, **BLANK), {}, None, EMPTY),
+    "some empty": ([*both(0.0), *both(0.0, **OTHER, **BLANK)], {}, None, NOUGHT),
+    "a hair": (both(0.004), {}, None, "Dice 0.40; predicting nothing gets 0.00"),
+    "more than a hair": (both(0.006), {}, None, ""),
+    "one of two targets": (both(0.0, 0.9), {}, None, ""),
+    "a distance first": ([*both(9.0, **HD95), *both(0.0)], {}, None, NOUGHT),
+    "a distance alone": (both(9.0, **HD95, **BLANK), {}, None, EMPTY),
+    "a distance of some": (
+        [*both(9.0, **HD95, **BLANK), *both(2.0, **HD95, **OTHER)],
+        {},
+        None,
+        "",
+    ),
+    "skipped": (both(NAN, **BLANK), {"empty": "skip"}, None, EMPTY),
+    "nothing to find": (both(NAN, **NEITHER), {}, None, ""),
+    "brats": (
+        [*both(1.0, **NEITHER), *both(0.001, **OTHER)],
+        BRATS,
+        None,
+        "Dice 50.05; predicting nothing gets 50.00",
+    ),
+    "brats, found": ([*both(1.0, **NEITHER), *both(0.1, **OTHER)], BRATS, None, ""),
+    "brats, found too much": (
+        [*both(0.0, **ABSENT), *both(0.3, **OTHER)],
+        BRATS,
+        None,
+        "Dice 15.00; predicting nothing gets 50.00",
+    ),
+    "auc": (pooled("auc", 0.504), CLASSES, None, "AUC 50.40; predicting the same for every case"),
+    "auc, learned": (pooled("auc", 0.6), CLASSES, None, ""),
+    "qwk": (pooled("qwk", 0.0), CLASSES, None, "QWK 0.00; predicting the same for every case"),
+    "accuracy, unknown": (pooled("accuracy", 0.6), CLASSES, None, ""),
+    "accuracy": (pooled("accuracy", 0.6), CLASSES, 0.6, "Accuracy 60.00; predicting the same"),
+    "accuracy, learned": (pooled("accuracy", 0.7), CLASSES, 0.6, ""),
+    "r2": (pooled("r2", 0.0, "regression"), VALUES, None, "R2 0.00"),
+    "mae": (pooled("mae", 4.0, "regression"), VALUES, 4.0, "MAE 4.00; predicting the same"),
+    "mae, learned": (pooled("mae", 3.9, "regression"), VALUES, 4.0, ""),
+}
+
+
+@pytest.mark.parametrize(("rows", "facts", "level", "why"), LEARNED.values(), ids=LEARNED)
+def test_scratch_that_has_not_learned_the_task_is_called_so(
+    protocol, records, tmp_path, rows, facts, level, why
 ):
-    section = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
-    table = records(*({"fraction": 100, "scale": scale, **row} for row in rows))
-    info = DatasetInfo("organs", "Organs", ("liver", "spleen"), synthetic=True)
-    read = protocol(finetune=(section,), scale=scale)
-    extras = Extras(datasets=(info,))
-    text = report.write(read, table, tmp_path, extras, figures=False).markdown.read_text()
-    assert (f"Organs: {undertrained.EMPTY}: A." in text) is warns
-    assert (undertrained.UNDERTRAINED in text) is warns
+    info = DatasetInfo("organs", "Organs", synthetic=True, **facts)
+    chance = {"organs": {rows[0]["metric"]: level}} if level else {}
+    table = records(*({"scale": "smoke", **row} for row in rows))
+    extras = Extras(datasets=(info,), chance=chance)
+    paths = report.write(protocol(scale="smoke"), table, tmp_path, extras, figures=False)
+    said = f"A has not learned the task: Organs, 100 % of the labels ({why}"
+    for text in (paths.markdown.read_text(), paths.page.read_text(), paths.tex.read_text()):
+        assert (said.replace("%", "\\%" if text.startswith("% ") else "%") in text) is bool(why)
+        assert (undertrained.UNDERTRAINED in text) is ("not learned" in text) is bool(why)
+    assert (said in paths.text) is bool(why)
+
+
+def test_nothing_is_compared_with_what_has_not_learned_the_task(protocol, records, tmp_path):
+    """With 5 % of the labels rows A and D find nothing; with 100 % all rows do."""
+    dice = {"a": (0.0, 0.5), "b": (0.156, 0.6), "c": (0.1, 0.4), "d": (0.0, 0.45)}
+    table = records(
+        *(
+            {"row": row, "fraction": share, "target": target, "case": f"c{case}"}
+            | {"metric": metric, "unit": unit, "value": value + case / 1000 * (value > 0)}
+            for row, scores in dice.items()
+            for share, score in zip((5, 100), scores, strict=True)
+            for metric, unit, value in (("dice", "1", score), ("hd95", "mm", 9.0 - bool(score)))
+            for target in ("liver", "spleen")
+            for case in range(6)
+        )
+    )
+    methods = {name: Row("voco", "net", title=name.upper()) for name in "bcd"}
+    declared = protocol(
+        rows={"a": Row("scratch", "net", title="A"), **methods},
+        finetune=(replace(TWO[0], anchor=None, fractions=(5, 100)),),
+        layout=Layout(
+            views=(View(lines=("row",), columns=("metric", "fraction"), gain="baseline"),)
+        ),
+    )
+    extras = Extras(datasets=(DatasetInfo("organs", "Organs"),))
+    paths = report.write(declared, table, tmp_path, extras, figures=False)
+    files = (paths.markdown, paths.page, paths.tex, tmp_path / "verdicts.csv")
+    texts = [paths.text, *(file.read_text() for file in files)]
+    assert all("has not learned the task" in text for text in texts)
+    assert "+10.00" in texts[1] and not any("+15.85" in text for text in texts)
+    (shown,), _ = tables(report.context_of(declared, table, extras))
+    marks = {line.row: [cell.mark for cell in line.entries] for line in shown.lines}
+    assert marks == {
+        "a": ["", "second", "", "best"],
+        "b": ["best", "best", "best", "best"],
+        "c": ["second", "", "best", "best"],
+        "d": ["", "", "", "best"],
+    }
+    lines = {(x["row"], x["fraction"]): x for x in csv.DictReader(texts[-1].splitlines())}
+    assert {*lines} == {(row, share) for row in "bcd" for share in ("5", "100")}
+    for (_, share), line in lines.items():
+        numbers = [line[name] for name in ("difference", "low", "high", "p", "verdict")]
+        assert (numbers == [""] * 5) is (share == "5")
+        assert ("scratch has not learned the task" in line["why"]) is (share == "5")
 
 
 def test_a_failed_run_hides_nothing(two):

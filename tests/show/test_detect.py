@@ -5,9 +5,12 @@ import re
 from statistics import median
 
 import pytest
+from invented import row_of
 from small_protocol import BASE
 
+from bench import record
 from bench.cli import main
+from bench.show import detect
 from bench.show.detect import FEW, PRIOR, RESULTS, tracked
 from bench.stats.power import detectable, needed_runs
 
@@ -70,6 +73,17 @@ def test_the_noise_of_a_record_is_that_of_the_verdicts_it_was_judged_by():
     for part in PARTS:
         expected = median(getattr(one, f"sd_{part}") for one in made)
         assert getattr(known.noise, part) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("scratch", "known"), [(0.5, 1), (0.004, 0)])
+def test_what_differs_from_a_scratch_that_has_not_learned_the_task_is_no_noise(scratch, known):
+    rows = [
+        row_of(row=row, init=init, pretrain_seed=seed, seed=seed, patient=f"p{n}", value=value)
+        for row, init, value in (("scratch", "random", scratch), ("voco", "job:1", 0.7))
+        for seed in (0, 1)
+        for n in range(4)
+    ]
+    assert len([*detect._comparisons(record.frame(rows))]) == known
 
 
 def test_the_prior_is_the_median_of_what_is_tracked():

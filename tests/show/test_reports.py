@@ -10,6 +10,7 @@ from small_protocol import NAME
 
 from bench import record
 from bench.cli import main
+from bench.data.parts import Value
 from bench.errors import BenchError
 from bench.jobs.class_scores import save
 from bench.jobs.guard import spec as guarded
@@ -158,3 +159,38 @@ def test_runs_that_predict_the_same_for_every_case_are_told(task, runs, text, dr
     if lines:
         drawn({"constant": lines})
         assert lines[0] in (tmp_path / "out/reports/m/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "labels", "level"),
+    [
+        # the share of class 0 by patient: 1, 0.5, 1 and 0; of class 1 the rest
+        (None, [("p1", 0), ("p2", 0), ("p2", 1), ("p3", 0), ("p4", 1)], {"accuracy": 2.5 / 4}),
+        (Value(meta="age"), [("p1", "1"), ("p2", "2.5"), ("p3", "10")], {"mae": (1.5 + 7.5) / 3}),
+        (Value(volume=(1,)), [("p1", 0)], None),  # would have to be measured in each label map
+    ],
+)
+def test_what_one_prediction_for_all_cases_gets_is_known_of_classes_and_of_stated_values(
+    tmp_path, monkeypatch, value, labels, level
+):
+    cases = {
+        f"c{n}": SimpleNamespace(id=f"c{n}", label=label, meta={"age": label}, patient=patient)
+        for n, (patient, label) in enumerate(labels)
+    }
+    prepared = SimpleNamespace(
+        cases=lambda: [*cases.values()], patient=lambda case: cases[case].patient
+    )
+    monkeypatch.setattr("bench.data.prepared.Prepared", lambda folder: prepared)
+    columns = {"task": "regression" if value else "classification", "section": "lungs"}
+    cells = []
+    for fold, half in enumerate(([*cases][::2], [*cases][1::2])):  # of several rows one is enough
+        if half:
+            (tmp_path / f"{fold}").mkdir()
+            save(tmp_path / f"{fold}", {case: np.zeros(2) for case in half})
+            cells += 2 * [SimpleNamespace(columns={**columns, "fold": fold}, evaluate=f"{fold}")]
+    protocol = SimpleNamespace(
+        name="m", sections=["lungs"], finetune=[SimpleNamespace(value=value)]
+    )
+    store = SimpleNamespace(jobs=tmp_path, manifest=lambda job: {"needs": ["a", "b"]})
+    found = gather.chance(protocol, SimpleNamespace(cells={"m": cells}), store)
+    assert found == ({"lungs": pytest.approx(level)} if level else {})

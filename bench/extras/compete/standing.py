@@ -10,11 +10,12 @@ from bench.errors import printable
 from bench.extras.compete.protocol_with_row import AddedRow, file_of
 from bench.extras.compete.track import Track
 from bench.protocol import row_of
+from bench.report import undertrained
 from bench.report.conclusion import verdict_tables
 from bench.report.context import ReportContext
 from bench.report.ranking import HEAD as RANKS
 from bench.report.ranking import rankings
-from bench.report.verdicts import verdicts
+from bench.report.verdicts import UNLEARNED, uncompared, verdicts
 from bench.report.write import context_of
 from bench.show.reports import RESULTS, extras, recorded, said_beside
 from bench.store import Store
@@ -38,6 +39,7 @@ def as_text(track: Track, added: AddedRow, store: Store) -> str:
         )
     parts = [
         f"{title} in {track.name}, beside {len(scored_rows & {*track.protocol.rows})} rows of {track.place}",
+        undertrained.warning(report),
         *_beside_scratch(report, added.row),
         *_ranks(report, added.row),
         _costs(report, added.row),
@@ -58,7 +60,9 @@ def _beside_scratch(report: ReportContext, name: str) -> Iterator[str]:
         heads = ["", *(column.label for column in tables[0].columns)]
         yield "against scratch\n" + tabulate(lines, heads, disable_numparse=True)
     else:
-        yield "against scratch: no comparison, because no row from scratch has the same fine-tuning and scores"
+        unlearned = any(key.row == name for key, *_ in uncompared(report))
+        why = UNLEARNED if unlearned else "no row from scratch has the same fine-tuning and scores"
+        yield f"against scratch: no comparison, because {why}"
 
 
 def _ranks(report: ReportContext, name: str) -> Iterator[str]:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import BenchError, unknown
-from bench.extras.judge.judging import Across, Judge, Order, Pair, Standing, main_scopes, title
+from bench.extras.judge.judging import (
+    Across,
+    Judge,
+    Order,
+    Pair,
+    Scope,
+    Standing,
+    main_scopes,
+    title,
+)
 from bench.extras.judge.score_table import ScoreTable
 from bench.stats.comparison import BETTER, EQUIVALENT, WEIGHTS, WORSE
 
@@ -15,6 +24,7 @@ Json = dict[str, object]
 REQUIRED = re.compile(r"(?P<a>.+?) (?P<word>better than|worse than|equivalent to) (?P<b>.+)")
 WORDS = {"better than": BETTER, "worse than": WORSE, "equivalent to": EQUIVALENT}
 OF_WEIGHTS = " of these weights"
+UNLEARNED = "has not learned the task (its mean is that of predicting nothing), so nothing is compared with it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +125,14 @@ def judged(table: ScoreTable, baseline: str = "", region: float | None = None) -
             "nothing to compare: no data set, target and metric has scores of two methods; "
             "give scores of a second method"
         )
-    _refuse_apart(standings)
+    unlearned = [
+        ": ".join(filter(None, (title(Scope(*place, "", "")), base, UNLEARNED)))
+        for place, bases in judge.unlearned.items()
+        for base in bases
+    ]
+    if not unlearned:
+        _refuse_apart(standings)
+    table = replace(table, warnings=(*table.warnings, *unlearned))
     return Judgement(
         table, baseline, standings, tuple(judge.across(standings)), tuple(judge.orders(standings))
     )
@@ -136,7 +153,10 @@ def _holds(standing: Standing, a: str, b: str, word: str, weights: bool) -> tupl
     where = title(standing.scope)
     pair = standing.pair(a, b)
     if pair is None:
-        return False, f"{where}: {a} and {b} share no case"
+        return (
+            False,
+            f"{where}: {a} and {b} are not compared: no common case, or a baseline that has not learned the task",
+        )
     judged = pair.of_weights if weights else pair.judged
     text = f"{where}: {a} against {b}: {judged.verdict}"
     if judged.verdict == WEIGHTS:

@@ -11,9 +11,11 @@ import numpy as np
 
 from bench import stats
 from bench.errors import BenchError, unknown
+from bench.extras.judge.columns import metric_in
 from bench.extras.judge.score_table import ScoreTable
+from bench.metrics.request import declared
 from bench.report.means import CELL, means
-from bench.report.names import metric_title
+from bench.report.names import is_chance, metric_title
 from bench.report.ranking import stacked
 from bench.report.scores import PatientScores, Scores, aligned, mean_of, shared
 from bench.stats.comparison import BETTER, ROPE, UNCLEAR, WEIGHTS, WORSE
@@ -178,6 +180,7 @@ class Judge:
             )
         self.scores = PatientScores(means(table.frame, CELL))
         self.every = self._size() <= EVERY
+        self.unlearned = self._unlearned()  # by data set and fraction
 
     def scopes(self) -> list[Scope]:
         """Return every scope: of each data set and metric the mean over targets, then each target."""
@@ -211,7 +214,9 @@ class Judge:
         sign = 1.0 if measure.higher else -1.0
         region = self._region(scope.metric)
         ranked, order, patients = self._ranked(by_method, higher=measure.higher)
-        pairs = self._pairs(by_method, order, sign, region.rope if region else None)
+        unlearned = self.unlearned.get(scope[:2], ())
+        learned = {m: by_method[m] for m in order if m not in unlearned}
+        pairs = self._pairs(learned, [*learned], sign, region.rope if region else None)
         values = {method: mean_of(scores.values, 2) for method, scores in by_method.items()}
         return Standing(
             scope=scope,
@@ -223,12 +228,36 @@ class Judge:
             means={method: float(np.nanmean(v)) for method, v in values.items()},
             region=region,
             pairs=tuple(pairs),
-            against=tuple(self._against(scope, by_method, sign)),
-            ties=_ties(order, pairs) if self.every else (),
+            against=tuple(self._against(scope, learned, sign)),
+            ties=_ties([*learned], pairs) if self.every else (),
             lacking=_lacking(by_method, values),
             lone=all(_runs(v) == 1 for v in values.values()),
             every=self.every,
         )
+
+    def _unlearned(self) -> dict[tuple[str, int], list[str]]:
+        """Return the baselines that are compared with nothing, because they score as predicting nothing does.
+
+        The mean over targets decides, in the first metric of which it is known what that gets.
+        """
+        found: dict[tuple[str, int], list[str]] = {}
+        for scope in self.scopes():
+            names = scope.metric.lower(), metric_in(scope.metric)
+            metric = next((m for m in names if (d := declared(m)) and d.chance is not None), "")
+            by_method = self._scores(scope) if metric and scope[:2] not in found else {}
+            base_of = {
+                m: self.baseline or self.table.bases.get((scope.dataset, m), "") for m in by_method
+            }
+            means = {
+                b: by_method[b].values for m, b in base_of.items() if b != m and b in by_method
+            }
+            if by_method:
+                found[scope[:2]] = [
+                    base
+                    for base, values in means.items()
+                    if is_chance(metric, float(np.nanmean(mean_of(values, 2))))
+                ]
+        return found
 
     def _scores(self, scope: Scope) -> dict[str, Scores]:
         target = scope.target or None
