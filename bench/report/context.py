@@ -225,13 +225,14 @@ class ReportContext:
             level = known.get(key.metric, declaration.chance if declaration else None)
             if level is None or cell.mean is None:
                 continue
-            if brats and level == 0:  # 1 where both are empty
-                level = (cell.absent - cell.undefined) / (cell.values - cell.undefined)
-            unit, nothing = self.unit(key.metric), self.task(section) == "segmentation"
-            got = f"{metric_title(key.metric)} {number(cell.mean, unit)}; predicting "
-            got += (
-                f"{'nothing' if nothing else 'the same for every case'} gets {number(level, unit)}"
-            )
+            if brats and declaration and declaration.chance == 0:  # 1 where both are empty
+                both = (cell.absent - cell.undefined) / (cell.values - cell.undefined)
+                level = max(level, both)
+            same = "one label in every voxel" if level else "nothing"
+            same = same if self.task(section) == "segmentation" else "the same for every case"
+            unit = self.unit(key.metric)
+            got = f"{metric_title(key.metric)} {number(cell.mean, unit)}; predicting {same}"
+            got += f" gets {number(level, unit)}"
             return got if is_chance(key.metric, cell.mean, level) else ""
         return ""
 

@@ -23,6 +23,7 @@ from bench.job import DESCRIBED, MANIFEST, SPEC, Job
 from bench.jobs.guard import spec as guard
 from bench.jobs.kind import MAPS
 from bench.jobs.pretrain.spec import PretrainSpec
+from bench.jobs.scoring import targets_of
 from bench.metrics.request import LATENCY, REGRESSION
 from bench.nets.catalog import ARCHITECTURES
 from bench.phantoms.synthetic import is_synthetic
@@ -55,6 +56,8 @@ UNSCORED = (
 )
 ALIKE = 1e-6  # predictions that differ by less, as a share of the largest, are one
 POINTS = 100  # of a fine-tuning's curve
+OVERLAPS = ("dice", "iou")
+FAR = 0.5  # an overlap that one label in every voxel seldom gets
 FILE_NAME = re.compile(r"[^\w.-]+")  # what no file's name needs
 HUGE = 1e15  # beyond it nothing is drawn or printed
 FINISHED = {
@@ -480,6 +483,53 @@ def chance(protocol: Protocol, plan: Plan, store: Store) -> dict[str, dict[str, 
         scores = [error if regression else error.eq(0) for error in errors]
         means = [score.groupby(table["who"]).mean().mean() for score in scores]
         levels[section] = {"mae" if regression else "accuracy": float(max(means))}
+    return levels
+
+
+def one_label(
+    table: pd.DataFrame, protocol: Protocol, plan: Plan, store: Store
+) -> dict[str, dict[str, float]]:
+    """Return, by section and overlap metric, the best mean over targets that one label in every voxel gets.
+
+    References are opened only where a row from scratch has less than a half: elsewhere nobody needs to know.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from bench.data.cache import Pack
+    from bench.data.prepared import Prepared
+
+    bare = table[table["init"].eq("random") & table["metric"].isin(OVERLAPS)]
+    means = bare.groupby(["section", "metric", "row", "fraction"], observed=True)["value"].mean()
+    low = {section for section, metric, *_ in means.index[means < FAR] if metric in OVERLAPS}
+    shares: dict[str, dict[tuple[str, str], np.ndarray]] = {}  # by section, patient and case
+    for cell in plan.cells[protocol.name]:
+        section, folder = cell.columns["section"], store.jobs / cell.evaluate
+        if section not in low or cell.columns["task"] != MAPS or not store.done(cell.evaluate):
+            continue
+        ignore = plan.scoring_of[protocol.name][section].ignore
+        known = shares.setdefault(section, {})
+        prepared = Prepared(store.jobs / store.manifest(cell.evaluate)["needs"][1])
+        for case in Pack(folder, "prediction"):
+            place = prepared.patient(case), case
+            if place not in known:
+                count = np.bincount(prepared.native(case).ravel(), minlength=256)
+                count[0] += 0 if ignore is None else count[ignore]  # scored as background
+                known[place] = count / count.sum()
+    levels: dict[str, dict[str, float]] = {}
+    for section, known in shares.items():
+        targets = targets_of(plan.scoring_of[protocol.name][section])
+        share = pd.DataFrame(
+            {t: [known[k][list(v)].sum() for k in known] for t, v in targets.items()},
+            index=pd.MultiIndex.from_tuples(known),
+        )
+        share = share.where(share > 0)  # where a reference is empty nothing is scored
+        levels[section] = {}
+        for metric, score in {"dice": 2 * share / (1 + share), "iou": share}.items():
+            each = score.groupby(level=0).mean().mean().fillna(0)  # cases, then patients
+            painted = {v for values in targets.values() for v in values}
+            best = [each[[t for t, v in targets.items() if one in v]].sum() for one in painted]
+            levels[section][metric] = float(max(best) / len(targets))
     return levels
 
 

@@ -223,7 +223,8 @@ def _facts(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) ->
         absent=absent,
         groups=gather.groups(protocol, table, plan.roots),
         constant=tuple(gather.constant(protocol, plan, store)),
-        chance=gather.chance(protocol, plan, store),
+        chance=gather.chance(protocol, plan, store)
+        | gather.one_label(table, protocol, plan, store),
         submissions=tuple(gather.submissions(protocol, plan, store)),
         weights=tuple(gather.weights(protocol, plan, store)),
         read=gather.ingredients(protocol, plan, store),

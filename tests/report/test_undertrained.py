@@ -191,6 +191,12 @@ LEARNED = {
         None,
         "Dice 15.00; predicting nothing gets 50.00",
     ),
+    "one label": (
+        both(0.03),
+        {},
+        0.0667,
+        "Dice 3.00; predicting one label in every voxel gets 6.67",
+    ),
     "auc": (pooled("auc", 0.504), CLASSES, None, "AUC 50.40; predicting the same for every case"),
     "auc, learned": (pooled("auc", 0.6), CLASSES, None, ""),
     "qwk": (pooled("qwk", 0.0), CLASSES, None, "QWK 0.00; predicting the same for every case"),

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from invented import row_of
 from small_protocol import NAME
@@ -15,6 +16,7 @@ from bench.errors import BenchError
 from bench.jobs.class_scores import save
 from bench.jobs.guard import spec as guarded
 from bench.jobs.guard.spec import Leak
+from bench.jobs.scoring import Scoring
 from bench.protocol import read
 from bench.show import gather
 from bench.show.reports import refuse_others
@@ -194,3 +196,34 @@ def test_what_one_prediction_for_all_cases_gets_is_known_of_classes_and_of_state
     store = SimpleNamespace(jobs=tmp_path, manifest=lambda job: {"needs": ["a", "b"]})
     found = gather.chance(protocol, SimpleNamespace(cells={"m": cells}), store)
     assert found == ({"lungs": pytest.approx(level)} if level else {})
+
+
+def test_what_one_label_in_every_voxel_gets_is_known_where_scratch_is_low(tmp_path, monkeypatch):
+    """Patient 1 has two cases and no voxel of the second label; patients count alike, then targets."""
+    maps = {  # of 8 voxels; 9 is of nobody
+        "a": np.array([1, 1, 0, 0, 0, 0, 0, 9]),
+        "b": np.array([1, 1, 1, 1, 0, 0, 0, 0]),
+        "c": np.array([1, 2, 2, 2, 2, 0, 0, 0]),
+    }
+    prepared = SimpleNamespace(native=maps.__getitem__, patient=dict(a="p", b="p", c="q").get)
+    monkeypatch.setattr("bench.data.prepared.Prepared", lambda folder: prepared)
+    monkeypatch.setattr("bench.data.cache.Pack", lambda folder, name: [*maps])
+    columns = {"task": "segmentation", "section": "organs"}
+    plan = SimpleNamespace(
+        cells={"m": [SimpleNamespace(columns=columns, evaluate="e")]},
+        scoring_of={
+            "m": {"organs": Scoring("segmentation", (), "", "", {"1": "one", "2": "two"}, {}, 9)}
+        },
+    )
+    store = SimpleNamespace(jobs=tmp_path, manifest=lambda job: {"needs": "ab"}, done=bool)
+    row = {"init": "random", "metric": "dice", "section": "organs", "row": "r", "fraction": 5}
+    found = [
+        gather.one_label(
+            pd.DataFrame([{**row, "value": dice}]), SimpleNamespace(name="m"), plan, store
+        )
+        for dice in (0.49, 0.51)
+    ]
+    one, two = ((2 * 2 / 10 + 2 * 4 / 12) / 2 + 2 * 1 / 9) / 2, 2 * 4 / 12
+    share = ((2 / 8 + 4 / 8) / 2 + 1 / 8) / 2
+    want = {"dice": max(one, two) / 2, "iou": max(share, 4 / 8) / 2}
+    assert found == [{"organs": pytest.approx(want)}, {}]
