@@ -112,8 +112,8 @@ RUNS = {  # parameters, scans, steps, rate, samples a step, what must be learned
     "hi_end_mae": (
         {"decoder_dim": 48, "decoder_depth": 1, "flip": 0.0, "rot90": 0.0},
         lambda: alike((32, 32, 32)),
-        300,
-        2e-3,
+        1000,
+        1e-3,
         8,
         below_the_mean,
     ),
