@@ -228,7 +228,7 @@ class ReportContext:
             if brats and declaration and declaration.chance == 0:  # 1 where both are empty
                 both = (cell.absent - cell.undefined) / (cell.values - cell.undefined)
                 level = max(level, both)
-            same = "one label in every voxel" if level else "nothing"
+            same = "one label in every voxel" if level == known.get(key.metric) else "nothing"
             same = same if self.task(section) == "segmentation" else "the same for every case"
             unit = self.unit(key.metric)
             got = f"{metric_title(key.metric)} {number(cell.mean, unit)}; predicting {same}"
