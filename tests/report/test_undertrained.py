@@ -214,7 +214,7 @@ def test_scratch_that_has_not_learned_the_task_is_called_so(
     protocol, records, tmp_path, rows, facts, level, why
 ):
     info = DatasetInfo("organs", "Organs", synthetic=True, **facts)
-    chance = {"organs": {rows[0]["metric"]: level}} if level else {}
+    chance = {"organs": {rows[0].get("metric", "dice"): level}} if level else {}
     table = records(*({"scale": "smoke", **row} for row in rows))
     extras = Extras(datasets=(info,), chance=chance)
     paths = report.write(protocol(scale="smoke"), table, tmp_path, extras, figures=False)
