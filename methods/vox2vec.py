@@ -122,7 +122,7 @@ class Vox2Vec(Method):
                 start = np.where(room < 0, room // 2, drawn)
                 enough = prod(side - abs(start[0] - start[1])) >= min(self.voxels, prod(side))
                 if enough and (
-                    self.body is None or volume.crop(anchor, ONE)[0].item() >= self.body
+                    self.body is None or volume.crop(anchor.tolist(), ONE)[0].item() >= self.body
                 ):
                     return start
             return start[[0, 0]]
