@@ -123,7 +123,7 @@ def _file_faults(path: Path) -> list[VolumeError]:
         check_finite(volume)
     except VolumeError as error:
         return [error]
-    return _grid_faults(volume)
+    return [*_grid_faults(volume), *_remarks(volume)]
 
 
 def _finding(case: str, fault: VolumeError) -> Finding:
@@ -177,14 +177,14 @@ def _judged(
     placed = (
         label is None or lies is not None or all(fault.kind != "orientation" for fault in faults)
     )
-    if image is None:
-        return [_finding(case.id, fault) for fault in faults], None
-    faults += _pair_faults(image, label if lies else None)
-    if look is not None and placed and all(fault.kind != "nonfinite" for fault in faults):
-        look(case, image, lies)
-    return [_finding(case.id, fault) for fault in faults], None if _is_constant(image) else _digest(
-        image
-    )
+    digest = None
+    if image is not None:
+        faults += _pair_faults(image, label if lies else None)
+        if look is not None and placed and all(fault.kind != "nonfinite" for fault in faults):
+            look(case, image, lies)
+        digest = None if _is_constant(image) else _digest(image)
+    faults += _remarks(*channels, *([] if label is None else [label]))
+    return [_finding(case.id, fault) for fault in faults], digest
 
 
 def _class_faults(dataset: Dataset, case: Case) -> list[VolumeError]:
@@ -267,6 +267,11 @@ def _grid_faults(volume: Volume3D) -> list[VolumeError]:
         )
         faults.append(("spacing", f"pixdim says {declared} mm, the affine {meant} mm"))
     return [VolumeError(volume.path, kind, detail) for kind, detail in faults]
+
+
+def _remarks(*volumes: Volume3D) -> list[VolumeError]:
+    """Return what headers hold that was passed over; the voxels can be used without it."""
+    return [VolumeError(v.path, *remark) for v in volumes for remark in v.stored.stated.remarks]
 
 
 def _pair_faults(image: Volume3D, label: LabelVolume | None) -> list[VolumeError]:

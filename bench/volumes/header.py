@@ -72,6 +72,7 @@ class Stated:
 
     ``place``: the first voxel's. ``conflict``: two statements that turn the voxels differently; nobody can
     tell which is right. ``doubt``: two statements of the place, with the same directions; it is not trusted.
+    ``remarks``: kind and detail of fields that hold no usable number and that other readers do without, too.
     """
 
     axes: bool = True
@@ -80,6 +81,7 @@ class Stated:
     unit: bool = True
     conflict: str = ""
     doubt: str = ""
+    remarks: tuple[tuple[str, str], ...] = ()
 
 
 NOTHING = Stated(axes=False, place=False, spacing=False)

@@ -19,8 +19,8 @@ from bench.nets.nearest import nearest
 from bench.ranges import Triple
 from bench.report.footnotes import counted
 
-# such a case is left out
-UNUSABLE = ("unreadable", "truncated", "shape", "nonfinite", "label_value", "duplicate")
+# such a case is left out, and one with voxels that are not finite, which nobody looks at
+UNUSABLE = ("unreadable", "truncated", "shape", "label_value", "duplicate")
 VOXELS = 1_500_000  # of a median scan on the recipe's grid, at most: coarser from there on
 CROP, SMALL = 48**3, 24**3  # voxels of a crop, at most; of a trial's
 STEP = 8  # every side of a crop is a multiple: most networks halve three times
