@@ -69,7 +69,7 @@ def score_several(
     """Score predictions, each a label volume or a folder that is paired by name, under several conventions.
 
     Args:
-        predictions: volumes (.nii, .nii.gz, .nrrd, .mhd, .mha), pictures or folders of them, each called by
+        predictions: volumes (.nii.gz, .nrrd, ...), pictures or folders of them, each called by
             its own name (a volume: without suffix).
         reference: a volume, a picture or a folder.
         metrics: names, see ``bench.metrics.METRICS``.

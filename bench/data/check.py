@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import TypeVar
 import numpy as np
 
 from bench.data import split as splits
+from bench.data.contents import voxel_file
 from bench.data.recipe import contiguous
 from bench.dataset import VOID, Case, Dataset, clean, files_of
-from bench.errors import BenchError, printable
-from bench.volumes import metaimage, picture, zipped
+from bench.errors import printable
+from bench.volumes import picture, zipped
 from bench.volumes.files import dicom_inside, is_picture, is_volume, within
 from bench.volumes.header import MIN_STEP, TOLERANCE, VolumeError
 from bench.volumes.reading import (
@@ -360,7 +360,7 @@ def _leftovers(
     read = {path for case in cases for path in files_of(case)}
     pictures = not all(is_volume(path) for path in read)
     paths = within(root, DEPTH)
-    claimed = read | {data for path in paths for data in _voxels_of(path)}
+    claimed = read | {data for path in paths if (data := voxel_file(str(path))) is not None}
     strange = [
         path
         for path in paths
@@ -387,11 +387,4 @@ def _leftovers(
 
 
 def _is_voxels(path: Path) -> bool:
-    return path.suffix.lower() in (".raw", ".zraw")
-
-
-def _voxels_of(path: Path) -> set[Path]:
-    """Return the file that a MetaImage's header names, where it names one."""
-    with suppress(BenchError):  # whoever reads the header will see
-        return {metaimage.data_file(path)} if path.suffix.lower() == ".mhd" else set()
-    return set()
+    return path.name.lower().endswith((".raw", ".zraw", ".raw.gz"))

@@ -49,8 +49,17 @@ TEXTS = {
         ("ElementType = MET_SHORT\n", "unreadable", ""),
         ("ElementDataFile = a.raw\n", "truncated", ""),
         ("a.raw", "missing", "b.raw"),
-        ("a.raw", "unreadable", "a.mhd", "LOCAL", "LIST", "a%03d.raw 1 7 1", "", "..", ".", "./a.raw",
+        ("a.raw", "unreadable", "a.mhd", "LOCAL", "LIST", "a%03d.raw 1 7 1", "", "..", ".", "./sub/a.raw",
          "../a.raw", "/etc/passwd", "sub\\a.raw", "a\0.raw", "x" * 300),
+    ],
+    samples.nhdr: [
+        ("a.raw", "missing", "b.raw", "./b.raw"),
+        ("a.raw", "unreadable", "a.nhdr", "LIST\na.raw", "LIST 2\na.raw\nb.raw", "a%03d.raw 1 7 1", "", "..",
+         "sub/a.raw", "../a.raw", "/etc/passwd", "sub\\a.raw", "x" * 300),
+        ("encoding: raw", "unreadable", "encoding: gzip", "encoding: bzip2", "encoding: ascii",
+         "encoding: raw\nbyte skip: 8", "encoding: raw\nbyteskip: -1", "encoding: raw\nline skip: 1"),
+        ("data file: a.raw\n", "unreadable", ""),
+        ("5 6 7", "truncated", "5 6 8"),
     ],
     samples.nrrd: [
         ("NRRD0004", "unreadable", "NRRX0004"),

@@ -320,7 +320,7 @@ def test_an_axis_of_one_voxel_may_have_any_length(tmp_path, z):
     assert volume.spacing == (1, 2, 5 if z == 5 else 1)
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr"])
 def test_two_axes_as_itk_writes_them_are_a_slice(tmp_path, suffix):
     image = sitk.GetImageFromArray(VALUES[:, :, 0].T)
     image.SetSpacing((0.5, 0.0039))
