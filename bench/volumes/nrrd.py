@@ -65,7 +65,7 @@ def read_stored(path: Path) -> Stored:
         raise VolumeError(path, "unreadable", detail)
     for field in ("line skip", "lineskip", "byte skip", "byteskip"):
         if header.get(field):
-            detail = f"field {field}: {header[field]}; only voxels at the start of their file are supported; save it again"
+            detail = f"field {field}: {header[field]}; only voxels at the start of a file are supported; save it again"
             raise VolumeError(path, "unreadable", detail)
     data = _data(path, header)
     if data is not None:
