@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
@@ -100,14 +101,16 @@ class Contents:
                 sound.add(alike)
         return faults
 
-    def grids(self, cases: Iterable[Case]) -> set[Grid]:
-        """Return the sizes, each with its spacing, that the headers of cases' first images state."""
-        names = {str(case.images[0]): None for case in cases}
-        texts = {*map(str, self._recalled(names, HEADER, _header).values())}
-        grids = set[Grid]()
-        for shape, *spacing in (text.split("@") for text in texts if FORMS[HEADER].fullmatch(text)):
-            (x, y, z, _), (dx, dy, dz) = map(int, shape.split("x")), map(float, spacing)
-            grids.add(((x, y, z), (dx, dy, dz)))
+    def grids(self, cases: Iterable[Case]) -> Counter[Grid]:
+        """Return the sizes, each with its spacing, that headers of cases' first images state, and how often."""
+        names = [str(case.images[0]) for case in cases]
+        headers = self._recalled(dict.fromkeys(names), HEADER, _header)
+        grids = Counter[Grid]()
+        for text, count in Counter(str(headers[name]) for name in names).items():
+            if FORMS[HEADER].fullmatch(text):
+                shape, *spacing = text.split("@")
+                (x, y, z, _), (dx, dy, dz) = map(int, shape.split("x")), map(float, spacing)
+                grids[(x, y, z), (dx, dy, dz)] += count
         return grids
 
     def file(self, path: Path) -> str:
