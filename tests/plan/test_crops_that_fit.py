@@ -130,7 +130,7 @@ def test_a_crop_larger_than_the_median_scan_is_a_line_of_the_plan(
     assert "median scan" not in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("inlined")
+@pytest.mark.usefixtures("inlined", "undrawn")
 def test_the_page_has_this_line_and_phantoms_are_of_no_person(tmp_path, capsys, data):
     path = message(tmp_path, BASE["networks"]["net"], ["alone"])
     path.write_text(f"{path.read_text()}recipe: {{resize: [20, 48, 40]}}\n")
