@@ -22,6 +22,7 @@ ROWS = {
     "cubes": {"method": "rubikpp", "network": "net", "params": {"cubes": 3}},
     "views": {"method": "simclr3d", "network": "net", "pretrain": {"crop": [16, 32, 16]}},
 }
+FLAT = {"network": "unet2d", "preset": "tiny"}
 GENESIS = {"network": "genesis_unet3d", "preset": "tiny"}
 
 
@@ -113,8 +114,8 @@ def test_no_advised_crop_is_larger_than_the_scans(tmp_path, capsys, data, size):
         # headers say 31 to 43, 40 to 59 and 24 to 47 voxels of 1 mm; ten scans have fewer than 36 along z
         (BASE["networks"]["net"], {"spacing": [1, 1, 2]}, "crops of 32 x 32 x 32 .* (36 x 49 x 18)"),
         (BASE["networks"]["net"], {}, ""),
-        ({"network": "unet2d", "preset": "tiny", "crop": [32, 64, 1]}, {"resize": [40, 48, 4]}, "32 x 64 x 1 .* (40 x 48 x 4)"),
-        ({"network": "unet2d", "preset": "tiny", "crop": [32, 32, 1]}, {"resize": [40, 48, 4]}, ""),
+        ({**FLAT, "crop": [32, 64, 1]}, {"resize": [40, 48, 4]}, "crops of 32 x 64 x 1 .* (40 x 48 x 4)"),
+        ({**FLAT, "crop": [32, 32, 1]}, {"resize": [40, 48, 4]}, ""),
     ],
 )  # fmt: skip
 def test_a_crop_larger_than_the_median_scan_is_a_line_of_the_plan(
