@@ -69,7 +69,7 @@ def score_several(
     """Score predictions, each a label volume or a folder that is paired by name, under several conventions.
 
     Args:
-        predictions: volumes (.nii, .nii.gz, .nrrd, .mhd, .mha), pictures or folders of them, each called by
+        predictions: volumes (.nii.gz, .nrrd, ...), pictures or folders of them, each called by
             its own name (a volume: without suffix).
         reference: a volume, a picture or a folder.
         metrics: names, see ``bench.metrics.METRICS``.
@@ -313,7 +313,7 @@ def strangers(predictions: tuple[Path, ...], reference: Path, wanted: Wanted) ->
 
 
 def doubts(predictions: tuple[Path, ...], reference: Path) -> list[str]:
-    """Return a line for each prediction with pairs in which a header states no orientation, or two places."""
+    """Return what headers of pairs leave open, contradict or hold in vain: a line of each kind for a prediction."""
     lines = []
     for path in predictions:
         files = list(pairs(path, reference).values())
@@ -323,11 +323,13 @@ def doubts(predictions: tuple[Path, ...], reference: Path) -> list[str]:
                 f"{vague[0]}: its header states no orientation, so prediction and reference are compared"
                 f" voxel by voxel as they are stored ({len(vague)} of {len(files)} pairs)"
             )
-        unsure = [
-            (p, text) for pair in files for p in pair if (text := read_header(p).stated.doubt)
-        ]
-        if unsure:
-            lines.append(f"{unsure[0][0]}: {unsure[0][1]} and not compared ({len(unsure)} files)")
+        by_kind = dict[str, list[str]]()
+        for file in dict.fromkeys(chain.from_iterable(files)):
+            stated = read_header(file).stated
+            doubt = [("place", f"{stated.doubt} and not compared")] if stated.doubt else []
+            for kind, text in (*doubt, *stated.remarks):
+                by_kind.setdefault(kind, []).append(f"{file}: {text}")
+        lines += [f"{texts[0]} ({len(texts)} files)" for texts in by_kind.values()]
     return lines
 
 

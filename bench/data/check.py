@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import TypeVar
 import numpy as np
 
 from bench.data import split as splits
+from bench.data.contents import voxel_file
 from bench.data.recipe import contiguous
 from bench.dataset import VOID, Case, Dataset, clean, files_of
-from bench.errors import BenchError, printable
-from bench.volumes import metaimage, picture, zipped
+from bench.errors import printable
+from bench.volumes import picture, zipped
 from bench.volumes.files import dicom_inside, is_picture, is_volume, within
 from bench.volumes.header import MIN_STEP, TOLERANCE, VolumeError
 from bench.volumes.reading import (
@@ -123,7 +123,7 @@ def _file_faults(path: Path) -> list[VolumeError]:
         check_finite(volume)
     except VolumeError as error:
         return [error]
-    return _grid_faults(volume)
+    return [*_grid_faults(volume), *_remarks(volume)]
 
 
 def _finding(case: str, fault: VolumeError) -> Finding:
@@ -177,14 +177,14 @@ def _judged(
     placed = (
         label is None or lies is not None or all(fault.kind != "orientation" for fault in faults)
     )
-    if image is None:
-        return [_finding(case.id, fault) for fault in faults], None
-    faults += _pair_faults(image, label if lies else None)
-    if look is not None and placed and all(fault.kind != "nonfinite" for fault in faults):
-        look(case, image, lies)
-    return [_finding(case.id, fault) for fault in faults], None if _is_constant(image) else _digest(
-        image
-    )
+    digest = None
+    if image is not None:
+        faults += _pair_faults(image, label if lies else None)
+        if look is not None and placed and all(fault.kind != "nonfinite" for fault in faults):
+            look(case, image, lies)
+        digest = None if _is_constant(image) else _digest(image)
+    faults += _remarks(*channels, *([] if label is None else [label]))
+    return [_finding(case.id, fault) for fault in faults], digest
 
 
 def _class_faults(dataset: Dataset, case: Case) -> list[VolumeError]:
@@ -267,6 +267,11 @@ def _grid_faults(volume: Volume3D) -> list[VolumeError]:
         )
         faults.append(("spacing", f"pixdim says {declared} mm, the affine {meant} mm"))
     return [VolumeError(volume.path, kind, detail) for kind, detail in faults]
+
+
+def _remarks(*volumes: Volume3D) -> list[VolumeError]:
+    """Return what headers hold that was passed over; the voxels can be used without it."""
+    return [VolumeError(v.path, *remark) for v in volumes for remark in v.stored.stated.remarks]
 
 
 def _pair_faults(image: Volume3D, label: LabelVolume | None) -> list[VolumeError]:
@@ -355,7 +360,7 @@ def _leftovers(
     read = {path for case in cases for path in files_of(case)}
     pictures = not all(is_volume(path) for path in read)
     paths = within(root, DEPTH)
-    claimed = read | {data for path in paths for data in _voxels_of(path)}
+    claimed = read | {data for path in paths if (data := voxel_file(str(path))) is not None}
     strange = [
         path
         for path in paths
@@ -382,11 +387,4 @@ def _leftovers(
 
 
 def _is_voxels(path: Path) -> bool:
-    return path.suffix.lower() in (".raw", ".zraw")
-
-
-def _voxels_of(path: Path) -> set[Path]:
-    """Return the file that a MetaImage's header names, where it names one."""
-    with suppress(BenchError):  # whoever reads the header will see
-        return {metaimage.data_file(path)} if path.suffix.lower() == ".mhd" else set()
-    return set()
+    return path.name.lower().endswith((".raw", ".zraw", ".raw.gz"))

@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
@@ -100,14 +101,16 @@ class Contents:
                 sound.add(alike)
         return faults
 
-    def grids(self, cases: Iterable[Case]) -> set[Grid]:
-        """Return the sizes, each with its spacing, that the headers of cases' first images state."""
-        names = {str(case.images[0]): None for case in cases}
-        texts = {*map(str, self._recalled(names, HEADER, _header).values())}
-        grids = set[Grid]()
-        for shape, *spacing in (text.split("@") for text in texts if FORMS[HEADER].fullmatch(text)):
-            (x, y, z, _), (dx, dy, dz) = map(int, shape.split("x")), map(float, spacing)
-            grids.add(((x, y, z), (dx, dy, dz)))
+    def grids(self, cases: Iterable[Case]) -> Counter[Grid]:
+        """Return the sizes, each with its spacing, that headers of cases' first images state, and how often."""
+        names = [str(case.images[0]) for case in cases]
+        headers = self._recalled(dict.fromkeys(names), HEADER, _header)
+        grids = Counter[Grid]()
+        for text, count in Counter(str(headers[name]) for name in names).items():
+            if FORMS[HEADER].fullmatch(text):
+                shape, *spacing = text.split("@")
+                (x, y, z, _), (dx, dy, dz) = map(int, shape.split("x")), map(float, spacing)
+                grids[(x, y, z), (dx, dy, dz)] += count
         return grids
 
     def file(self, path: Path) -> str:
@@ -125,7 +128,7 @@ class Contents:
     def forget(self, case: Case) -> None:
         """Drop what is remembered of a case's files, whose bytes are others than was remembered."""
         for file in files_of(case):
-            for name in (str(file), str(_voxel_file(str(file)) or "")):
+            for name in (str(file), str(voxel_file(str(file)) or "")):
                 self._changed = self._records.pop(name, None) is not None or self._changed
                 self._stamps.pop(name, None)
 
@@ -141,7 +144,7 @@ class Contents:
         """Yield the sum of every file of each case; empty where there is no file."""
         files = _names(cases)
         names = {name: None for group in files for name in group}
-        voxel_files = {name: str(data) for name in names if (data := _voxel_file(name)) is not None}
+        voxel_files = {name: str(data) for name in names if (data := voxel_file(name)) is not None}
         sums = dict[str, str]()
         for name, value in self._recalled(
             names | dict.fromkeys(voxel_files.values()), SUM, _sum
@@ -223,7 +226,7 @@ def content_of(case: Case) -> str:
     Raises:
         BenchError: a zip is damaged. OSError: a file cannot be read.
     """
-    files = [(str(file), _voxel_file(str(file))) for file in files_of(case)]
+    files = [(str(file), voxel_file(str(file))) for file in files_of(case)]
     sums = [_sum(name) + (_sum(str(voxels)) if voxels else "") for name, voxels in files]
     return _content(sums, _label(case))
 
@@ -304,12 +307,14 @@ def _header(name: str) -> str:
     return "@".join([shape, *(str(float(side)) for side in header.spacing)])
 
 
-def _voxel_file(name: str) -> Path | None:
+def voxel_file(name: str) -> Path | None:
     """Return the file of the voxels, where a header is a file of its own."""
-    if not name.lower().endswith(".mhd"):
+    if name.lower().endswith(".mhd"):
+        from bench.volumes.metaimage import data_file
+    elif name.lower().endswith(".nhdr"):
+        from bench.volumes.nrrd import data_file
+    else:
         return None
-    from bench.volumes.metaimage import data_file
-
     with suppress(BenchError):  # header_faults says what is wrong
         data = data_file(Path(name))
         return data if data.is_file() else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -255,6 +256,17 @@ def largest(native: Triple, spacing: tuple[float, float, float], recipe: Recipe)
     x, y, z = native
     box = _centre(native, recipe.centre) if recipe.centre else ((0, x), (0, y), (0, z))
     return _target(Geometry(native, spacing, box, native), recipe)
+
+
+def median_size(
+    grids: Mapping[tuple[Triple, tuple[float, float, float]], int], recipe: Recipe
+) -> Triple | None:
+    """Return the median of prepared volumes along each axis, as ``largest`` has them; None of none.
+
+    ``grids``: how many volumes have each native size and spacing.
+    """
+    sizes = [largest(*grid, recipe) for grid, count in grids.items() for _ in range(count)]
+    return _triple([median_low(along) for along in zip(*sizes, strict=True)]) if sizes else None
 
 
 def _triple(sizes: Sequence[int]) -> Triple:

@@ -57,6 +57,8 @@ WRAPPERS = (
     "student",
     "teacher",
 )
+# Around or in front of a moving average of the weights, which is loaded where a file has no others.
+AVERAGE = re.compile(r"(\w+_)?ema(_\w+)?|shadow", re.IGNORECASE)
 DEPTH = 4  # wrappers inside wrappers, parts inside parts
 MOST, LONGEST = 20, 60  # names of what was left out, and letters of one, that a manifest keeps
 RGB = 3
@@ -126,11 +128,17 @@ def read_weights(
                 f"{path}: was made with preset {manifest.preset!r}, but 'preset' is {preset!r}; leave 'preset' out"
             )
         return tensors, manifest
-    bare = _bare(path, _unwrapped(content))
+    tensors, average = _unwrapped(content)
+    if not tensors:
+        keys = ", ".join(map(shown, list(content)[:4])) or "nothing"
+        raise BenchError(
+            f"{path}: holds no weights under a known key, only {keys}; save the state_dict alone"
+        )
+    bare = _bare(path, tensors)
     recognised = _recognise(bare, content)
     is_ours = receiver is not None and NNUNET not in content and _is_whole(bare, receiver)
     if recognised is None or is_ours:
-        return _under_own_names(path, bare, receiver and receiver(), preset)
+        return _under_own_names(path, bare, receiver and receiver(), preset, average)
     layout, view, left_out = recognised
     named = _renamed(path, layout, view)
     unwanted = layout.drop if output else f"{layout.drop}|{layout.output}"
@@ -149,13 +157,12 @@ def read_weights(
         ours[layout.positions] = _moved(path, layout, ours[layout.positions], crop, axes)
     channels = ours[layout.reads].shape[1] // (PATCH**3 if layout.reads == EMBEDDING else 1)
     chosen = _preset(path, layout, ours, preset)
-    params = _noted(layout.name, left_out)
+    left_open = "" if preset else _left_open(layout, ours, chosen)
+    params = _noted(layout.name, left_out, average, left_open)
     if layout.also:
         params[ALSO] = [*layout.also]
     if layout.colours and channels == RGB:
         params[COLOURS] = RGB
-    if not preset and (open_fields := _left_open(layout, ours, chosen)):
-        params[OPEN] = open_fields
     head = named.get(layout.head)
     classes = len(head) if head is not None and head.ndim else 0
     manifest = Manifest(
@@ -265,14 +272,18 @@ def _others(tensors: Tensors, prefix: str) -> Counter[str]:
     return Counter(name.partition(".")[0] for name in tensors if not name.startswith(prefix))
 
 
-def _noted(layout: str, left_out: Counter[str]) -> dict[str, object]:
-    """Return what a manifest's ``params`` say of every foreign file."""
+def _noted(
+    layout: str, left_out: Counter[str], average: str, left_open: str = ""
+) -> dict[str, object]:
+    """Return what a manifest's ``params`` say of every foreign file; ``average``: the key of its tensors."""
     most = {name[:LONGEST]: n for name, n in left_out.most_common(MOST)}
-    return {"layout": layout, "left_out": most}
+    told = [f"only the moving average {shown(average)} of the weights is in it, and is loaded"]
+    open_fields = "; ".join((*told * bool(average), *[left_open] * bool(left_open)))
+    return {"layout": layout, "left_out": most, **({OPEN: open_fields} if open_fields else {})}
 
 
 def _under_own_names(
-    path: Path, tensors: Tensors, network: Model | None, preset: str
+    path: Path, tensors: Tensors, network: Model | None, preset: str, average: str
 ) -> tuple[Tensors, Manifest]:
     """Return tensors that have the names of the network they are for, or of its encoder, and its manifest.
 
@@ -289,7 +300,7 @@ def _under_own_names(
         _channels(network, ours),
         out_channels=_classes(network, ours),
         crop=network.crop,
-        params=_noted(BENCH, left_out),
+        params=_noted(BENCH, left_out, average),
     )
     return ours, manifest
 
@@ -323,7 +334,7 @@ def _named_as(network: Model, tensors: Tensors) -> tuple[Tensors, Counter[str]]:
 
 
 def _unknown_names(path: Path, tensors: Tensors, network: Model | None) -> str:
-    first = ", ".join(shown(name) for name in list(tensors)[:4]) or "no tensors"
+    first = ", ".join(shown(name) for name in list(tensors)[:4])
     layouts = "; ".join(layout.name for layout in LAYOUTS)
     ways = "write the file with bench.nets.manifest.save"
     if network is not None:
@@ -357,15 +368,22 @@ def _classes(network: Model, ours: Tensors) -> int:
     return lengths[-1] if lengths else 0
 
 
-def _unwrapped(content: dict[str, Any]) -> Tensors:
-    for _ in range(DEPTH):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
-        if inner is None:
-            break
-        content = inner
-    return {
+def _unwrapped(content: dict[Any, Any], depth: int = DEPTH) -> tuple[Tensors, str]:
+    """Return a file's tensors, and the key of the moving average that they are where it has no others."""
+    own = {
         k: v.detach() for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)
     }
+    bare = {name.removeprefix("module."): value for name, value in own.items()}
+    fronts = {name.partition(".")[0] for name, value in bare.items() if value.ndim > 1}
+    keys = [key for key in WRAPPERS if key in content]
+    if not fronts:
+        keys += [key for key in content if isinstance(key, str) and AVERAGE.fullmatch(key)]
+    for key in keys if depth else ():
+        if isinstance(content[key], dict) and (inner := _unwrapped(content[key], depth - 1))[0]:
+            return inner[0], inner[1] if key in WRAPPERS else key
+    if len(fronts) == 1 and AVERAGE.fullmatch(front := fronts.pop()):
+        return _view(bare, f"{front}."), front
+    return own, ""
 
 
 def _bare(path: Path, tensors: Tensors) -> Tensors:

@@ -65,6 +65,8 @@ class Plan:
     sides: dict[str, Sides] = field(default_factory=dict)  # guard -> what it compares
     # sizes of the volumes that pretrainings read, as in a ``PlanContext``
     volumes: dict[str, tuple[Triple, ...]] = field(default_factory=dict)
+    # preparation -> size of its median scan, where headers state it
+    medians: dict[str, Triple] = field(default_factory=dict)
     # job -> what it waits for, unneeded
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # protocol: panel's title -> embed job

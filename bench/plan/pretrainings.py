@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from bench.data import case_filter
 from bench.data.parts import Entry, Part, Which
-from bench.data.recipe import largest
+from bench.data.recipe import largest, median_size
 from bench.data.split import Fold
 from bench.dataset import Case, Recipe
 from bench.errors import BenchError, Misstated
@@ -159,8 +159,11 @@ class Pretrainings:
     def prepare(self, protocol: Protocol, name: str, recipe: str | Recipe | None) -> str:
         """Add the preparation of a data set by a recipe, as a protocol changes it, and return it."""
         if (protocol.name, name, recipe) not in self._prepared:
-            job = self.plan.add(Job(self.recipe(protocol, name, recipe)))
-            self.plan.sizes[job] = len(self.cohorts.cases(name) or ())
+            spec = self.recipe(protocol, name, recipe)
+            job, cases = self.plan.add(Job(spec)), self.cohorts.cases(name) or ()
+            self.plan.sizes[job] = len(cases)
+            if median := median_size(self.cohorts.contents.grids(cases), spec.recipe):
+                self.plan.medians[job] = median
             self._prepared[protocol.name, name, recipe] = job
         return self._prepared[protocol.name, name, recipe]
 

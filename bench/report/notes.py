@@ -219,6 +219,7 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
     notes += _alike(report, differ, "parameters other than the method's defaults: {}.")
     return [
         *notes,
+        *(f"{text}." for text in report.extras.oversized),
         *([f"Cost, as the protocol states it: {protocol.cost}"] if protocol.cost else []),
     ]
 

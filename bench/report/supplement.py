@@ -309,6 +309,7 @@ class Supplement:
     submissions: tuple[str, ...] = ()
     # the jobs of each row's pretrainings, and the command that writes their weights to a file
     weights: tuple[str, ...] = ()
+    oversized: tuple[str, ...] = ()  # crops that are larger than the scans, in words
     provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
 
     @property

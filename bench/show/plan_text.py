@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import digest, records, registry
@@ -14,7 +15,8 @@ from bench.jobs.kind import GPU_STEP, TERAFLOPS_PER_GPU
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.jobs.training_kind import TrainingKind
-from bench.plan import Plan
+from bench.phantoms.synthetic import is_synthetic
+from bench.plan import Plan, crop_faults
 from bench.plan.cost import forecast, load
 from bench.protocol import Protocol, base_of
 from bench.show.words import counted, duration, smallest_to_largest
@@ -85,6 +87,7 @@ def as_text(plan: Plan, store: Store, protocols: Sequence[Protocol], *, away: bo
         lines += [f"{_called(protocol)}: {protocol.title}"]
         lines += _rows(plan, done, protocol, costs)
         lines += _patients(plan, protocol)
+        lines += (f"  {text}" for text in crop_faults.oversized(plan, protocol.name))
     return "\n".join(map(printable, lines))
 
 
@@ -233,7 +236,8 @@ def _patients(plan: Plan, protocol: Protocol) -> list[str]:
         }
         each = ", ".join(f"{' / '.join(parts)} at {percent} %" for percent, parts in sizes.items())
         lines.append(f"  {dataset}, split {split}: patients that train / validate / test {each}")
-        if caution := registry.declared("dataset", dataset, "caution", ""):
+        caution = registry.declared("dataset", dataset, "caution", "")
+        if caution and not is_synthetic(Path(plan.roots.get(dataset, "."))):
             lines.append(f"  {dataset}: {caution}")
         for size in dict.fromkeys(train for train, *_ in sizes.values()):
             same = [f"{percent} %" for percent, (train, *_) in sizes.items() if train == size]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench import imported_scores, records, registry, typed
 from bench.errors import BenchError, printable
 from bench.jobs.scoring import key
+from bench.plan import crop_faults
 from bench.protocol import Override, Protocol, read
 from bench.protocol.named import SHIPPED
 from bench.record import COLUMNS, CURVE, read_rows, stacked
@@ -228,6 +229,7 @@ def _facts(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) ->
         submissions=tuple(gather.submissions(protocol, plan, store)),
         weights=tuple(gather.weights(protocol, plan, store)),
         read=gather.ingredients(protocol, plan, store),
+        oversized=tuple(crop_faults.oversized(plan, protocol.name)),
         defaults={k: _scalars(m) for k, m in methods.items()},
         scorings={
             k: key(replace(s, metrics=())) for k, s in plan.scoring_of[protocol.name].items()

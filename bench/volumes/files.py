@@ -14,7 +14,7 @@ from bench.errors import BenchError
 Item = TypeVar("Item", Path, os.DirEntry[str])
 LOOKED_AT = 20  # files and folders of a folder that are asked for DICOM
 LONGEST = 255  # bytes of a file's name
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mhd", ".mha")
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mhd", ".mha")
 DICOM = "DICOM; convert it with dcm2niix"
 MAGIC = b"DICM"  # at byte 128
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")

@@ -19,7 +19,7 @@ import numpy as np
 from bench.errors import BenchError
 from bench.volumes import zipped
 from bench.volumes.archive import Limits
-from bench.volumes.files import DICOM, MAGIC
+from bench.volumes.files import DICOM, MAGIC, is_there, nameable
 from bench.volumes.once import ChangedError
 
 MAX_BYTES = 4 << 30  # stored voxels of one file; a 512 x 512 x 2000 int32 CT is half of it
@@ -72,6 +72,7 @@ class Stated:
 
     ``place``: the first voxel's. ``conflict``: two statements that turn the voxels differently; nobody can
     tell which is right. ``doubt``: two statements of the place, with the same directions; it is not trusted.
+    ``remarks``: kind and detail of fields that hold no usable number and that other readers do without, too.
     """
 
     axes: bool = True
@@ -80,6 +81,7 @@ class Stated:
     unit: bool = True
     conflict: str = ""
     doubt: str = ""
+    remarks: tuple[tuple[str, str], ...] = ()
 
 
 NOTHING = Stated(axes=False, place=False, spacing=False)
@@ -323,6 +325,26 @@ def beginning(path: Path, size: int) -> bytes:
     if not content:
         raise VolumeError(path, "truncated", "the file is empty")
     return content
+
+
+def data_beside(path: Path, field: str, name: str) -> Path:
+    """Return the file of voxels that a field of a header names; it need not exist.
+
+    It lies beside the header, or where this is a link and has none, beside the file that it leads to.
+
+    Raises:
+        VolumeError: it is another folder's, the header itself or a list.
+    """
+    bare = name.removeprefix("./")
+    several = name.upper().startswith("LIST") or "%" in name
+    plain = Path(bare).name == bare and "\\" not in bare and bare != ".." and nameable(bare)
+    if several or not plain or bare == path.name:
+        detail = f"field {field}: {name!r} is not the name of one file beside the header; put all voxels there"
+        raise VolumeError(path, "unreadable", detail)
+    data = path.with_name(bare)
+    if path.is_symlink() and not is_there(data):
+        return path.resolve().with_name(bare)
+    return data
 
 
 def looks_like(raw: bytes) -> str:

@@ -11,8 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.volumes.files import nameable
-from bench.volumes.header import Stated, Stored, VolumeError, beginning, judge, looks_like
+from bench.volumes.header import (
+    Stated,
+    Stored,
+    VolumeError,
+    beginning,
+    data_beside,
+    judge,
+    looks_like,
+)
 
 HEADER = 1 << 20  # a longer header is no header
 LINE = re.compile(r"\s*([^=:]+?)\s*[=:]\s*(.*?)\s*")
@@ -217,9 +224,4 @@ def _data(path: Path, fields: dict[str, str]) -> Path:
         raise VolumeError(path, "unreadable", f"field {LAST}: {name!r} is not {right}")
     if attached:
         return path
-    several = name.upper().startswith("LIST") or "%" in name
-    plain = Path(name).name == name and "\\" not in name and name != ".." and nameable(name)
-    if several or not plain or name == path.name:
-        detail = f"field {LAST}: {name!r} is not the name of one file beside the header"
-        raise VolumeError(path, "unreadable", detail)
-    return path.with_name(name)
+    return data_beside(path, LAST, name)

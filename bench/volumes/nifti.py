@@ -71,7 +71,7 @@ def read_stored(path: Path) -> Stored:
         n == 1 or (np.isfinite(s) and s > 0) for s, n in zip((x, y, z), shape[:3], strict=True)
     ):
         raise VolumeError(path, "spacing", f"field pixdim: {[x, y, z]} mm is not positive")
-    slope, inter = _scaling(path, fields)
+    slope, inter, remarks = _scaling(path, fields)
     affine, stated = _affine(path, header, shape[:3])
     stored = Stored(
         path,
@@ -81,7 +81,12 @@ def read_stored(path: Path) -> Stored:
         gzipped,
         np.diag([unit, unit, unit, 1]) @ affine,
         (x, y, z),
-        stated=replace(stated, spacing=True, unit=int(fields["xyzt_units"]) & 7 in (1, 2, 3)),
+        stated=replace(
+            stated,
+            spacing=True,
+            unit=int(fields["xyzt_units"]) & 7 in (1, 2, 3),
+            remarks=stated.remarks + remarks,
+        ),
         channel_axis=channel_axis,
         slope=slope,
         inter=inter,
@@ -175,22 +180,28 @@ def _offset(path: Path, fields: Any, first: int) -> int:
     return int(offset) or first
 
 
-def _scaling(path: Path, fields: Any) -> tuple[float, float]:
-    """Return slope and intercept; a slope of 0 means that the voxels are not scaled."""
+def _scaling(path: Path, fields: Any) -> tuple[float, float, tuple[tuple[str, str], ...]]:
+    """Return slope and intercept; a slope of 0 means that the voxels are not scaled.
+
+    So does one that is not finite, as nibabel and ITK have it: fMRIPrep wrote NaN into its masks.
+    """
     slope, inter = float(fields["scl_slope"]), float(fields["scl_inter"])
+    if not np.isfinite(slope):
+        detail = f"field scl_slope: {slope}, so the voxels are read as stored; write 1 into it, 0 into scl_inter"
+        return 1.0, 0.0, (("nonfinite", detail),)
     if slope == 0:
-        return 1.0, 0.0
-    for name, value in (("scl_slope", slope), ("scl_inter", inter)):
-        if not np.isfinite(value):
-            raise VolumeError(path, "nonfinite", f"field {name}: {value}")
-    return slope, inter
+        return 1.0, 0.0, ()
+    if not np.isfinite(inter):
+        detail = f"field scl_inter: {inter}, with a slope of {slope:g}; write the intercept into it, or 0"
+        raise VolumeError(path, "nonfinite", detail)
+    return slope, inter, ()
 
 
 def _affine(path: Path, header: Any, grid: tuple[int, ...]) -> tuple[np.ndarray, Stated]:
     """Return the sform, else the qform, else nibabel's guess from the spacing, in the file's unit.
 
-    One that is set and cannot be used (all zeros, NaN) counts only where there is no other. An sform whose
-    voxels are 1 x 1 x 1 where the qform's are not is a placeholder, as in most files of ACDC
+    One that is set and cannot be used (all zeros, NaN) counts only where there is no other, with a remark. An
+    sform whose voxels are 1 x 1 x 1 where the qform's are not is a placeholder, as in most files of ACDC
     (MIC-DKFZ/nnUNet issue 2741): the qform counts.
     """
     # the standard: a qfac of 0 reads as 1
@@ -199,12 +210,20 @@ def _affine(path: Path, header: Any, grid: tuple[int, ...]) -> tuple[np.ndarray,
     qform = _qform(path, header, lone=sform is None) if header["qform_code"] > 0 else None
     if sform is None and qform is None:
         return np.asarray(header.get_base_affine(), np.float64), NOTHING
-    usable = [
-        np.asarray(a, np.float64) for a in (sform, qform) if a is not None and _is_usable(a, grid)
-    ]
+    forms = {
+        name: np.asarray(form, np.float64)
+        for name, form in (("sform", sform), ("qform", qform))
+        if form is not None
+    }
+    usable = [form for form in forms.values() if _is_usable(form, grid)]
     if not usable:
-        return np.asarray(qform if sform is None else sform, np.float64), Stated()
+        return next(iter(forms.values())), Stated()
     best = usable[0]
+    if len(forms) > len(usable):
+        right, wrong = sorted(forms, key=lambda name: forms[name] is not best)
+        why = "is no possible grid" if np.isfinite(forms[wrong]).all() else "holds NaN or infinity"
+        detail = f"its {wrong} {why}, so its {right} counts; write the {right} into both"
+        return best, Stated(remarks=(("affine", detail),))
     if len(usable) == 1 or (off := apart(usable[1], best, grid)) <= TOLERANCE:
         return best, Stated()
     long = [n > 1 for n in grid]
@@ -248,8 +267,8 @@ def _other_sizes(sform: np.ndarray, qform: np.ndarray, long: Sequence[bool]) -> 
     return [" x ".join(f"{size:.4g}" for size in each) for each in sizes]
 
 
-def _qform(path: Path, header: Any, lone: bool) -> np.ndarray | None:
-    """Return the qform, its quaternion scaled to length 1 where it was rounded above it."""
+def _qform(path: Path, header: Any, lone: bool) -> np.ndarray:
+    """Return the qform, its quaternion scaled to length 1 where it was rounded above it; zeros for no rotation."""
     names = ("quatern_b", "quatern_c", "quatern_d")
     # a NaN is refused later, with the file's name
     with np.errstate(over="ignore", invalid="ignore"):
@@ -262,7 +281,7 @@ def _qform(path: Path, header: Any, lone: bool) -> np.ndarray | None:
         except (ValueError, ArithmeticError, HeaderDataError) as error:
             if lone:
                 raise VolumeError(path, "affine", f"field quatern: {error}") from None
-            return None
+            return np.zeros((4, 4))
 
 
 def _is_usable(affine: np.ndarray, grid: tuple[int, ...]) -> bool:

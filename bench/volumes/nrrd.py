@@ -1,10 +1,11 @@
-"""NRRD files with attached data (``.nrrd``), raw or gzip.
+"""NRRD files, raw or gzip: ``.nrrd`` with its data, ``.nhdr`` with the file of its data beside it.
 
 Format: https://teem.sourceforge.net/nrrd/format.html
 """
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,21 @@ from typing import Any
 import nrrd
 import numpy as np
 
+from bench.errors import shown
 from bench.volumes.header import (
     Stated,
     Stored,
     VolumeError,
     beginning,
+    data_beside,
     judge,
     looks_like,
     step_lengths,
 )
 
 HEADER = 1 << 20  # a longer header is no header
+DETACHED = ".nhdr"
+LIST = re.compile(r"^(data ?file: *LIST)\b.*", re.MULTILINE | re.DOTALL)  # names follow, in lines
 RAS_SIGNS = {  # world axes of the file times these are right, anterior, superior
     "right-anterior-superior": (1, 1, 1),
     "ras": (1, 1, 1),
@@ -56,12 +61,15 @@ def read_stored(path: Path) -> Stored:
     shape = _shape(path, header)
     encoding = str(header.get("encoding", "")).lower()
     if encoding not in ("raw", "gzip", "gz"):
-        raise VolumeError(path, "unreadable", f"field encoding: {encoding!r} is not raw or gzip")
-    for field in ("data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"):
+        detail = f"field encoding: {encoding!r} is not raw or gzip; save it with one of these"
+        raise VolumeError(path, "unreadable", detail)
+    for field in ("line skip", "lineskip", "byte skip", "byteskip"):
         if header.get(field):
-            raise VolumeError(
-                path, "unreadable", f"field {field}: only data in the same file are supported"
-            )
+            detail = f"field {field}: {header[field]}; only voxels at the start of a file are supported; save it again"
+            raise VolumeError(path, "unreadable", detail)
+    data = _data(path, header)
+    if data is not None:
+        beginning(data, 1)
     flat = len(shape) == 2  # a slice
     affine, channel_axis, stated = (
         _flat(path, header) if flat else _affine(path, header, len(shape))
@@ -77,25 +85,48 @@ def read_stored(path: Path) -> Stored:
         (x, y, z),
         stated=stated,
         channel_axis=channel_axis,
+        data=data,
     )
     return judge(stored, whole_gzip=False)
 
 
+def data_file(path: Path) -> Path:
+    """Return the file that holds an NRRD's voxels; it need not exist.
+
+    Raises:
+        VolumeError: the header is damaged, or names a file of another folder.
+    """
+    return _data(path, _parsed(path)[0]) or path
+
+
+def _data(path: Path, header: dict[str, Any]) -> Path | None:
+    """Return the data file of a ``.nhdr``; None of a ``.nrrd``."""
+    name = str(header.get("data file", header.get("datafile", "")))
+    detached = path.name.lower().endswith(DETACHED)
+    if detached == bool(name):
+        return data_beside(path, "data file", name) if detached else None
+    detail = "no field data file; rename a header with its voxels to .nrrd"
+    if name:
+        detail = f"field data file: {shown(name)}; rename a header without its voxels to {DETACHED}"
+    raise VolumeError(path, "unreadable", detail)
+
+
 def _parsed(path: Path) -> tuple[dict[str, Any], int]:
-    """Return the fields, and where the data begin."""
+    """Return the fields, and where the data begin: at 0 of a file of their own, whose header needs no end."""
     raw = beginning(path, HEADER)
     if not raw.startswith(b"NRRD000"):
         raise VolumeError(path, "unreadable", f"field magic: not an NRRD file{looks_like(raw)}")
     ends = [(raw.find(blank), len(blank)) for blank in (b"\n\n", b"\r\n\r\n")]
     ends = [(at, n) for at, n in ends if at >= 0]
-    if not ends:
+    detached = path.name.lower().endswith(DETACHED)
+    if not ends and not detached:
         raise VolumeError(path, "truncated", "no empty line ends the header")
-    at, n = min(ends)
+    at, n = min(ends, default=(len(raw), 0))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            lines = raw[:at].decode("ascii", "ignore").splitlines()
-            return dict(nrrd.read_header(lines)), at + n
+            text = LIST.sub(r"\1", raw[:at].decode("utf-8", "ignore"))
+            return dict(nrrd.read_header(text.splitlines())), 0 if detached else at + n
     except (nrrd.NRRDError, ValueError, TypeError, IndexError, KeyError) as error:
         raise VolumeError(path, "unreadable", f"the NRRD header is damaged ({error})") from None
 

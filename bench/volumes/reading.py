@@ -317,7 +317,7 @@ def _reader(path: Path) -> ModuleType:
     name = path.name.lower()
     if name.endswith((".mhd", ".mha")):
         return metaimage
-    return nrrd if name.endswith(".nrrd") else nifti
+    return nrrd if name.endswith((".nrrd", nrrd.DETACHED)) else nifti
 
 
 def _values(stored: Stored, frame: int | None) -> np.ndarray:

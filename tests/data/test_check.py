@@ -1,5 +1,6 @@
 """What a check finds beyond the damage of ``tests/datasets/test_damaged.py``, and in which order."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -40,6 +41,23 @@ def test_a_sound_folder_has_no_findings_even_with_a_label_along_other_axes(root)
     seen = []
     assert check(msd_folder(root), root, on_progress=lambda *at: seen.append(at)) == []
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_header_with_nan_that_others_read_is_found_and_the_case_is_used(root):
+    """Masks of fMRIPrep (its issue 2507), and an sform that a program could not compute."""
+    for file, at in ((IMAGE, 300), (LABEL, 112)):
+        image = nib.load(root / file)
+        image.set_qform(AFFINE, 1)
+        raw = bytearray(image.to_bytes())
+        raw[at : at + 4] = np.float32(np.nan).tobytes()
+        (root / file).write_bytes(gzip.compress(raw))
+    seen = []
+    found = check(msd_folder(root), root, look=lambda case, *_: seen.append(case.id))
+    assert [(f.case, f.file, f.kind) for f in found] == [
+        ("case_2", str(root / IMAGE), "affine"),
+        ("case_2", str(root / LABEL), "nonfinite"),
+    ]
+    assert seen == ["case_1", "case_2", "case_3"]
 
 
 def test_a_spacing_that_is_not_the_affines_is_found(root):

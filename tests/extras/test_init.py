@@ -147,9 +147,14 @@ def test_a_case_that_cannot_be_used_is_left_out_and_named(scans, tmp_path, capsy
         image = nib.load(root / file)
         image.set_qform(np.diag([-1.0, 1, 1, 1]) @ image.affine, 1)
         (root / file).write_bytes(gzip.compress(image.to_bytes()))
+    for number, at in ((2, 280), (4, 112)):  # an sform of NaN alone; a slope of NaN, as in fMRIPrep
+        file = root / f"labelsTr/hippocampus_{number:03d}.nii.gz"
+        raw = bytearray(gzip.decompress(file.read_bytes()))
+        raw[at : at + 4] = np.float32(np.nan).tobytes()
+        file.write_bytes(gzip.compress(raw))
     assert main(["init", str(root), "--to", "own.yaml"]) == 0
-    assert "4 findings, 4 cases left out" in capsys.readouterr().out
-    out = tuple(f"hippocampus_{n:03d}" for n in (1, 3, 5, 6))
+    assert "6 findings, 5 cases left out" in capsys.readouterr().out
+    out = tuple(f"hippocampus_{n:03d}" for n in (1, 2, 3, 5, 6))
     assert read(tmp_path / "own.yaml").finetune[0].exclude == out
     assert "patients that train" in planned(capsys, tmp_path / "own.yaml", root)
 

@@ -515,6 +515,33 @@ def test_what_wraps_a_model_is_taken_off_in_any_order(tmp_path, prefix, wrappers
     assert manifest.params["left_out"] == {"decoder": 2}
 
 
+def ema(net, wrap):
+    """A file whose only weights are their moving average (lightly-train issue 484, actionformer pull 103)."""
+    return {"epoch": torch.tensor(3), "ema_decay": 0.999, **wrap(net.state_dict())}
+
+
+@pytest.mark.parametrize(
+    ("key", "wrap"),
+    [
+        ("model_ema", lambda state: {"model_ema": state}),
+        ("EMA", lambda state: {"EMA": {"module." + k: v for k, v in state.items()}}),
+        ("ema_state_dict", lambda state: {"model": {}, "ema_state_dict": {"model": state}}),
+        ("state_dict_ema", lambda state: {"state_dict": {"state_dict_ema": state}}),
+        ("ema", lambda state: {"ema": {"decay": torch.ones(1), "shadow": state}}),
+        ("model_ema", lambda state: {f"model_ema.module.{k}": v for k, v in state.items()}),
+        ("", lambda state: {"model": state, "model_ema": {k: v + 1 for k, v in state.items()}}),
+        ("", lambda state: {"model_ema": {"head.weight": torch.ones(2, 2)}, **state}),
+    ],
+)
+def test_a_moving_average_is_loaded_where_a_file_has_no_other_weights(tmp_path, key, wrap):
+    net = SegResNet(3, 8, 1, 2, blocks_down=(1, 2, 2, 4))
+    torch.save(ema(net, wrap), tmp_path / "a.pt")
+    tensors, manifest = read_weights(tmp_path / "a.pt")
+    assert torch.equal(tensors["encoder.convInit.conv.weight"], net.convInit.conv.weight)
+    said = str(manifest.params.get("left_open", ""))
+    assert (f"only the moving average '{key}' of" in said) if key else "average" not in said
+
+
 # Bench's own names
 
 
@@ -690,7 +717,7 @@ STAGE = "encoder.stages.0.blocks.0.conv1.conv.weight"
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        *((junk, "fit no known layout|without named tensors") for junk in JUNK),
+        *((junk, "fit no known layout|without named tensors|holds no weights") for junk in JUNK),
         (
             nn.Linear(2, 2),
             r"refers to 'torch\.nn\.modules\.linear\.Linear'.*save only its state_dict",

@@ -185,7 +185,7 @@ def test_the_tables_layout_and_size_are_those_that_its_files_are_recognised_by(n
     entry = public_weights.table()[name]
     content = sized(MAKERS[name])
     path = Path("theirs")
-    bare = foreign_weights._bare(path, foreign_weights._unwrapped(content))
+    bare = foreign_weights._bare(path, foreign_weights._unwrapped(content)[0])
     layout, view, _ = foreign_weights._recognise(bare, content)
     tensors = foreign_weights._renamed(path, layout, view)
     assert layout.name == entry.layout and layout.network == entry.network

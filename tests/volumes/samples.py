@@ -66,6 +66,15 @@ def metaimage(folder: Path, old: str = "", new: str = "", name: str = "a.mhd") -
     return folder / name
 
 
+def nhdr(folder: Path, old: str = "", new: str = "") -> Path:
+    """Write an NRRD header, one part of it replaced, and its voxels; no empty line ends it."""
+    text = NRRD.strip() + "\ndata file: a.raw\n"
+    assert old in text
+    (folder / "a.raw").write_bytes(VALUES.tobytes(order="F"))
+    (folder / "a.nhdr").write_text(text.replace(old, new, 1))
+    return folder / "a.nhdr"
+
+
 def nrrd(folder: Path, old: str = "", new: str = "") -> Path:
     """Write an NRRD file, one part of its header replaced."""
     assert old in NRRD

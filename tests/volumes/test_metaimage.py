@@ -1,4 +1,4 @@
-"""MetaImage files agree with SimpleITK."""
+"""MetaImage files, and NRRD with a header of its own, agree with SimpleITK."""
 
 import zlib
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from samples import SHAPE, VALUES, nifti
+from samples import SHAPE, VALUES, nhdr, nifti
 from samples import metaimage as save
 
 from bench.data.roots import Contents
@@ -51,7 +51,7 @@ def written(path: Path, array: np.ndarray, vector: bool = False, packed: bool = 
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("name", ["a.mhd", "a.mha"])
+@pytest.mark.parametrize("name", ["a.mhd", "a.mha", "a.nhdr"])
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"])
 def test_what_itk_writes_is_read_as_itk_reads_it(tmp_path, dtype, name, packed):
     path = written(tmp_path / name, VALUES.astype(dtype), packed=packed)
@@ -152,8 +152,16 @@ def test_the_phantoms_writer_agrees_with_itk(tmp_path, axes, packed):
     np.testing.assert_array_equal(read_volume(tmp_path / "int16/a.mhd").array[0], array)
 
 
-def test_changed_or_lost_voxels_and_a_damaged_header_change_the_digest_of_the_data(tmp_path):
-    path = save(tmp_path)
+@pytest.mark.parametrize("write", [save, nhdr])
+@pytest.mark.parametrize("linked", [False, True])
+def test_changed_or_lost_voxels_and_a_damaged_header_change_the_digest(tmp_path, write, linked):
+    path = write(tmp_path)
+    if linked:  # as 'bench init --image' links to headers, under other names and in another folder
+        (tmp_path / "links").mkdir()
+        link = tmp_path / f"links/case{path.suffix.upper()}"
+        link.symlink_to(path)
+        path = link
+    assert read_volume(path).array.shape == (1, *SHAPE)
     cases = [Case("a", "a", (path,))]
     before = Contents(None).digest(cases)
     assert Contents(None).digest(cases) == before

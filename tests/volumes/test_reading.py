@@ -86,13 +86,20 @@ def test_slope_and_intercept_are_applied_unless_the_slope_is_zero(tmp_path):
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_both_versions_and_byte_orders_are_read(tmp_path, kind, order, suffix):
+@pytest.mark.parametrize(("slope", "inter"), [(1, 0), (np.nan, np.nan), (np.nan, 7), (-np.inf, 0)])
+def test_versions_byte_orders_and_slopes_that_are_none(tmp_path, kind, order, suffix, slope, inter):
     path = tmp_path / f"a{suffix}"
     header = kind.header_class(endianness=order)
     nib.save(kind(VALUES, np.eye(4), header), path)
-    volume = read_volume(path)
-    np.testing.assert_array_equal(volume.array[0], VALUES)
-    assert volume.array.dtype.isnative
+    at, form = (112, "2f") if kind is nib.Nifti1Image else (176, "2d")
+    for read in (read_volume, read_label):
+        volume = read(patch(path, at, order + form, slope, inter))
+        array = np.asarray(nib.load(path).dataobj)
+        np.testing.assert_array_equal(volume.array.reshape(SHAPE), array)
+        np.testing.assert_array_equal(array, VALUES)
+        assert volume.array.dtype.isnative
+        kinds = [kind for kind, _ in volume.stored.stated.remarks]
+        assert kinds == ([] if slope == 1 else ["nonfinite"])
 
 
 def test_several_gzip_members_are_one_stream(tmp_path):
@@ -274,15 +281,26 @@ def test_a_shear_that_no_qform_holds_stays_in_the_affine_and_is_no_conflict(tmp_
     assert np.prod(volume.spacing) > 1.04 * 1.5 * 2 * 2.5
 
 
-@pytest.mark.parametrize("lost", ["sform", "qform"])
-def test_of_two_statements_of_which_one_is_none_the_other_counts(tmp_path, lost):
+@pytest.mark.parametrize(
+    ("lost", *("at", "form", "values")),
+    [
+        ("sform is no possible grid", 280, "<12f", [0] * 12),
+        ("sform holds NaN", 300, "<f", [np.nan]),
+        ("qform is no possible grid", 256, "<3f", [2] * 3),
+        ("qform holds NaN", 256, "<f", [np.nan]),
+        ("qform holds NaN", 268, "<f", [np.inf]),
+    ],
+)
+def test_of_two_statements_of_which_one_is_none_the_other_counts(tmp_path, lost, at, form, values):
     path = both_forms(tmp_path / "a.nii", AFFINE, AFFINE)
-    fields = (280, "<12f", *[0] * 12) if lost == "sform" else (256, "<3f", 2, 2, 2)
-    volume = read_volume(patch(path, *fields))
+    volume = read_volume(patch(path, at, form, *values))
     np.testing.assert_allclose(
         volume.affine, read_volume(save(tmp_path / "b.nii")).affine, atol=1e-5
     )
-    assert volume.stored.stated == Stated(unit=volume.stored.stated.unit)
+    stated = volume.stored.stated
+    assert stated == Stated(unit=stated.unit, remarks=stated.remarks)
+    ((kind, text),) = stated.remarks
+    assert kind == "affine" and f"its {lost}" in text
 
 
 @pytest.mark.parametrize("much", [1 + 1e-6, 1.0004])
@@ -302,7 +320,7 @@ def test_an_axis_of_one_voxel_may_have_any_length(tmp_path, z):
     assert volume.spacing == (1, 2, 5 if z == 5 else 1)
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr"])
 def test_two_axes_as_itk_writes_them_are_a_slice(tmp_path, suffix):
     image = sitk.GetImageFromArray(VALUES[:, :, 0].T)
     image.SetSpacing((0.5, 0.0039))

@@ -19,8 +19,8 @@ from bench.nets.nearest import nearest
 from bench.ranges import Triple
 from bench.report.footnotes import counted
 
-# such a case is left out
-UNUSABLE = ("unreadable", "truncated", "shape", "nonfinite", "label_value", "duplicate")
+# such a case is left out, and one of which image or label could not be used
+UNUSABLE = ("unreadable", "truncated", "shape", "label_value", "duplicate")
 VOXELS = 1_500_000  # of a median scan on the recipe's grid, at most: coarser from there on
 CROP, SMALL = 48**3, 24**3  # voxels of a crop, at most; of a trial's
 STEP = 8  # every side of a crop is a multiple: most networks halve three times
@@ -73,7 +73,8 @@ def first(survey: Survey, network: str = NETWORK) -> First:
         BenchError: a file is missing, or too few patients are left to train and test on.
     """
     _complete(survey)
-    unread = {c.id for c in survey.cases} - {f.case.id for f in survey.facts}  # for whatever reason
+    labelled = {f.case.id for f in survey.facts if f.counts is not None or f.case.label is None}
+    unread = {c.id for c in survey.cases} - labelled  # for whatever reason
     excluded = tuple(
         dict.fromkeys(
             f.case for f in survey.findings if f.case and (f.kind in UNUSABLE or f.case in unread)
