@@ -158,12 +158,12 @@ def load(kind: str, name: str) -> Any:
         return _class(imported, getattr(_module(home), base_name))
     plugin = outside(kind).get(name)
     if plugin is None and name not in _ours(kind):
-        hint = (
-            ""
-            if plugins.present()
-            else f"; if the {kind} is your own, name its file with --plugins"
-        )
-        raise BenchError(unknown(kind, name, names(kind)) + hint)
+        line = unknown(kind, name, names(kind))
+        if "--plugins" not in line and not plugins.present():
+            line += f"; if the {kind} is your own, name its file with --plugins"
+        if kind == "dataset":
+            line += "; a folder without such a file is read with --data and has no phantoms"
+        raise BenchError(line)
     base = getattr(_module(home), base_name)
     try:
         module = plugins.module(plugin) if plugin else _module(f"{room}.{name}")

@@ -15,6 +15,7 @@ FEWEST = 8  # voxels along a side, below which a network sees next to nothing
 CLIPPED = 0.95
 ABOVE = 0.3  # share at its upper end: tissue and bone above a window are less of a scan
 AIR = -500.0  # HU; a CT scan has voxels below it
+FAT = -50.0  # HU; even a CT scan that was cut to the body has voxels below it
 
 
 def doubts(
@@ -30,7 +31,9 @@ def doubts(
     """
     if not seen:
         return []
-    return [*_few_voxels(recipe, seen, 2 if flat else 3), *_window(recipe, seen, modality)]
+    fault = window_fault(recipe, seen, modality)
+    advice = f"{fault}; use another window, 'scale: zscore' without one, or correct the values"
+    return [*_few_voxels(recipe, seen, 2 if flat else 3), *([advice] if fault else [])]
 
 
 def _few_voxels(recipe: Recipe, seen: Sequence[Facts], axes: int) -> list[str]:
@@ -49,31 +52,38 @@ def _few_voxels(recipe: Recipe, seen: Sequence[Facts], axes: int) -> list[str]:
     return []
 
 
-def _window(recipe: Recipe, seen: Sequence[Facts], modality: str) -> list[str]:
-    """Judge the share of voxels at the ends of the window."""
+def window_fault(recipe: Recipe, seen: Sequence[Facts], modality: str) -> str:
+    """Return where values are not those of the window, by the voxels at its ends, and in HU by those of fat."""
     if recipe.window is None:
-        return []
+        return ""
     low, high = recipe.window
     channels = recipe.channels or range(max(len(f.quantiles) for f in seen))
     for channel in channels:
-        shares = [
-            _at_ends(f.quantiles[channel], low, high) for f in seen if channel < len(f.quantiles)
-        ]
-        if not shares:
+        scans = [f for f in seen if channel < len(f.grey)]
+        if not scans:
             continue
+        shares = [_at_ends(f.quantiles[channel], low, high) for f in scans]
+        where = f" of channel {channel}" if len(channels) > 1 else ""
         below, above = (median(side) for side in zip(*shares, strict=True))
         if above >= ABOVE or below + above >= CLIPPED:
-            airless = modality == "CT" and all(f.grey[channel][0] > AIR for f in seen)
+            airless = modality == "CT" and all(f.grey[channel][0] > AIR for f in scans)
             why = (
                 "; no voxel is air in HU, as where CT is stored with an offset (1024)"
                 if airless
                 else ""
             )
-            return [
-                f"window [{low:g}, {high:g}] sets {below:.0%} of a median scan's voxels to its lower end and "
-                f"{above:.0%} to its upper end{why}; use another window, or correct the values"
-            ]
-    return []
+            return (
+                f"window [{low:g}, {high:g}]{where} sets {below:.0%} of a median scan's voxels to its lower end and "
+                f"{above:.0%} to its upper end{why}"
+            )
+        grey = [f.grey[channel] for f in scans if f.case.meta.get("modality", "CT") == "CT"]
+        if modality == "CT" and low < 0 and grey and median(g[1] for g in grey) > FAT:
+            least, most = (median(g[end] for g in grey) for end in (0, -1))
+            return (
+                f"window [{low:g}, {high:g}] is in HU, and channel {channel} holds {least:.3g} to {most:.3g} "
+                "in a median scan"
+            )
+    return ""
 
 
 def _at_ends(quantiles: Sequence[float], low: float, high: float) -> tuple[float, float]:

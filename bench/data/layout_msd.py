@@ -1,26 +1,37 @@
 """Folders in the layout of the Medical Segmentation Decathlon.
 
 ``imagesTr/<stem>.nii.gz`` with ``labelsTr/<stem>.nii.gz``, unlabelled ``imagesTs``, and a
-``dataset.json``. nnU-Net's variant (one file per channel, ``<stem>_0000.nii.gz``) is read too.
+``dataset.json``. nnU-Net's variant (one file per channel, ``<stem>_0000.nii.gz``) is read too, also
+with the key ``dataset``, which states the files of each case.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import filterfalse
 from os.path import commonprefix  # of texts, on purpose
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
-from unicodedata import normalize
 
 from bench.data import participants
 from bench.dataset import VOID, Case, Dataset, Recipe, natural
 from bench.errors import BenchError, shown
 from bench.source import Source
-from bench.volumes.files import dicom_inside, inside, is_picture, is_volume, nameable, stem
+from bench.volumes.files import (
+    SUFFIXES,
+    dicom_inside,
+    inside,
+    is_picture,
+    is_volume,
+    nameable,
+    stem,
+)
 
 CHANNEL = re.compile(r"_\d{4}$")
 PICTURES = "; it holds pictures: 'bench new dataset' begins a data set of pictures"
@@ -33,11 +44,27 @@ VISITS = (  # names of cases that look like a patient and his visit
     "^(.+?)[_.-](?:pre|post|baseline|bl|fu|followup|follow-up|ED|ES|ed|es)[_.-]?[0-9]*$",
     "^(.+[0-9])[_.-]?[a-dA-D]$",
     "^(.+[0-9])[_.-][0-9]{1,2}$",
+    "^(.+?)[_.-](?:19|20)[0-9]{2}[_.-]?[0-9]{2}[_.-]?[0-9]{2}$",
+)
+VOLUMES = (  # what dcm2niix adds where it writes several volumes of a series
+    "^(.+?)(?:_(?:(?:Tilt|Eq|Crop)(?:_[0-9]+)?|ROI[0-9]+|[eit][0-9]+|c[A-Z]*[0-9]+|ph|phMag|real|imaginary"
+    "|MoCo|ADC|Raw|PS|fieldmaphz))+[a-z]?$",
+    "^(.*[0-9].*)[a-z]$",
+)
+PARTS = re.compile(  # in the names of folders that hold scans of several patients
+    "(?<![a-z])(train|val|test|fold|image|label|(sub|data)?set|batch|site|cent(er|re)|group|class)",
+    re.IGNORECASE,
 )
 LARGEST = 65535  # raw label values; masks are stored as 8 or 16 bits
 PARTICIPANTS = "participants.tsv"  # of BIDS
 IGNORE = "ignore"  # the name of nnU-Net's label of voxels that nobody labelled
 EXAMPLE = '{"labels": {"0": "background", "1": "liver"}, "modality": {"0": "CT"}}'
+STATED = (
+    '{"case_1": {"images": ["imagesTr/case_1_0000.nii.gz"], "label": "labelsTr/case_1.nii.gz"}}'
+)
+VARIABLE = re.compile(
+    r"\$\w|\$\{"
+)  # nnU-Net looks it up; of a listing from elsewhere it could tell a secret
 ABDOMEN = (-175.0, 250.0)  # HU; Swin-UNETR's window, the usual one for soft tissue
 
 
@@ -50,6 +77,7 @@ class MSDLayout(Dataset):
         """Return training cases (a file may be missing), then unlabelled and held-back scans.
 
         The pairs that ``dataset.json`` states are what is read; without a list, files of one name are a pair.
+        With nnU-Net's key ``dataset`` its cases and ``imagesTs`` are all there is.
         """
         root = Path(root)
         home = _home(root)
@@ -57,27 +85,21 @@ class MSDLayout(Dataset):
             raise BenchError(
                 f"{root}: no folder imagesTr with .nii.gz files{dicom_inside(root)}{_hint(self.unpack)}"
             )
-        listing = read_listing(home)
-        folders = Folders(home)
-        pairs = [pair for key in LISTS for pair in stated_pairs(home, listing, key)]
-        labels, files = folders["labelsTr"], folders["imagesTr"]
+        listing, folders = read_listing(home), Folders(home)
+        stated = "dataset" in listing
+        pairs = [] if stated else [p for key in LISTS for p in stated_pairs(home, listing, key)]
+        labels, files = (
+            folders[f"{kind}{'Ts' if stated else 'Tr'}"] for kind in ("labels", "images")
+        )
         suffixed = _suffixed(files, {*labels, *(pair.key for pair in pairs)}, listing)
         numbers = _channel_numbers(self, listing, files)
-        cases = _listed_cases(home, folders, pairs, numbers)
-        images = _grouped(home / "imagesTr", files, suffixed, numbers)
+        if stated:
+            cases = _stated_cases(home, listing["dataset"])
+        else:
+            cases = _listed_cases(home, folders, pairs, numbers)
+            images = _grouped(home / "imagesTr", files, suffixed, numbers)
+            _add_unlisted(home, labels, pairs, images, cases)
         read = {path for case in cases.values() for path in case.images}
-        listed = any(pair.part == "training" for pair in pairs)
-        other = {pair.label.parent for pair in pairs if pair.label} - {Path("labelsTr")}
-        for key in {*images} if listed else {*images, *labels}:
-            paths = images.get(key) or (home / "imagesTr" / f"{key}.nii.gz",)
-            if key in cases or read & {*paths}:
-                continue
-            label = None if other else labels.get(key)
-            if listed and label is None:
-                cases[key] = Case(key, key, paths, None, {"part": "unlabelled"})
-            else:
-                label = label or home / "labelsTr" / f"{key}.nii.gz"
-                cases[key] = Case(key, key, paths, label, {"part": "training"})
         if not cases:
             folder = home / "imagesTr"
             contents = dicom_inside(folder) or (
@@ -93,7 +115,8 @@ class MSDLayout(Dataset):
         ]
         both = sorted(cases.keys() & {c.id for c in tests}, key=natural)
         if both:
-            raise BenchError(f"{home}: {both[0]} lies in imagesTr and in imagesTs; remove one")
+            first = "dataset.json" if stated else "imagesTr"
+            raise BenchError(f"{home}: {both[0]} is in {first} and in imagesTs; remove one")
         order = {part: rank for rank, part in enumerate(ORDER)}
         every = sorted(
             [*cases.values(), *tests], key=lambda case: (order[case.meta["part"]], natural(case.id))
@@ -108,6 +131,15 @@ class MSDLayout(Dataset):
             home / PARTICIPANTS,
             with_patients(home / "dataset.json", every, listing.get("patients")),
         )
+
+    def skipped(self, root: Path) -> list[tuple[str, str]]:
+        """Return the images of imagesTr that the key ``dataset`` leaves out."""
+        home = _home(Path(root))
+        if home is None or "dataset" not in read_listing(home):
+            return []
+        read = {path for case in self.cases(root) for path in case.images}
+        names = {CHANNEL.sub("", n): p in read for n, p in Folders(home)["imagesTr"].items()}
+        return [(n, "not under 'dataset' in dataset.json") for n, used in names.items() if not used]
 
     def unclaimed(self, path: Path) -> str:
         """Return why a file of the folder belongs to no case."""
@@ -190,6 +222,9 @@ def msd_folder(root: Path) -> Dataset:
         "recipes": {"default": recipe},
         "version": 2,  # nonzero scaling keeps zeros
         "person": lambda _, case: f"{root.name}:{case.patient}",
+        # nnU-Net leaves out on purpose what its key does not state
+        "unread": ("*",) if "dataset" in listing else (),
+        "__module__": __name__,
         "__doc__": f"The folder {root.name}, as its dataset.json describes it.",
     }
     if "redistribution" in listing:
@@ -256,12 +291,56 @@ def read_listing(home: Path) -> dict[str, Any]:
     return read
 
 
+def is_laid_out(root: Path) -> bool:
+    """Tell whether a folder holds ``imagesTr``, or a ``dataset.json`` that states where the cases lie."""
+    return (root / "imagesTr").is_dir() or "dataset" in read_listing(root)
+
+
 def _home(root: Path) -> Path | None:
-    """Return the folder that holds ``imagesTr``: this one, or the archive's own inside it."""
-    if (root / "imagesTr").is_dir():
+    """Return the folder that is laid out: this one, or the archive's own inside it."""
+    if is_laid_out(root):
         return root
     inside = [p.parent for p in root.glob("*/imagesTr") if p.is_dir()] if root.is_dir() else []
     return inside[0] if len(inside) == 1 else None
+
+
+def _stated_cases(home: Path, stated: object) -> dict[str, Case]:
+    """Return the cases of nnU-Net's key ``dataset``; the paths may lead to any folder, as in nnU-Net.
+
+    Raises:
+        BenchError: no map of cases to images and label, or a path that names no volume.
+    """
+    where = f"{home / 'dataset.json'}: dataset"
+    if not isinstance(stated, dict) or not stated:
+        raise BenchError(f"{where} must map each case to its files, {STATED}; got {shown(stated)}")
+
+    def file(case: str, name: object) -> Path:
+        path = name.replace("\\", "/") if isinstance(name, str) else ""
+        if not is_volume(path) or not nameable(path):
+            raise BenchError(
+                f"{where}: case {shown(case)}: {shown(name)} is no file that can be read "
+                f"({', '.join(SUFFIXES)}); correct it"
+            )
+        if VARIABLE.search(path):
+            raise BenchError(
+                f"{where}: case {shown(case)}: {shown(name)} holds a variable of the environment, "
+                "which is not looked up; write the path itself"
+            )
+        return Path(os.path.normpath(home / path))
+
+    cases = {}
+    for name, files in stated.items():
+        images = files.get("images") if isinstance(files, dict) else None
+        is_plain = nameable(name) and "/" not in name and stem(name).strip(".")
+        if not is_plain or not isinstance(images, list) or not images:
+            raise BenchError(
+                f"{where}: a case needs a plain name and its files, {STATED}; got {shown({name: files})}"
+            )
+        label = None if files.get("label") is None else file(name, files["label"])
+        part = "unlabelled" if label is None else "training"
+        id = unicodedata.normalize("NFC", name)
+        cases[id] = Case(id, id, tuple(file(name, each) for each in images), label, {"part": part})
+    return cases
 
 
 class Folders(dict[str, dict[str, Path]]):
@@ -275,7 +354,7 @@ class Folders(dict[str, dict[str, Path]]):
         volumes: dict[str, Path] = {}
         files = inside(self._home / folder)
         for name in sorted(filter(is_volume, files)):
-            key = normalize("NFC", stem(name))
+            key = unicodedata.normalize("NFC", stem(name))
             if key in volumes:
                 raise BenchError(f"{files[name]}: {volumes[key].name} is the same case; remove one")
             volumes[key] = files[name]
@@ -330,7 +409,7 @@ def _shared_beginning(images: Sequence[Path]) -> str:
 def _stated(home: Path, key: str, name: object, folder: str) -> Path:
     """Return a path as ``dataset.json`` states it, within the data set's folder."""
     listing = home / "dataset.json"
-    plain = normalize("NFC", name.replace("\\", "/")) if isinstance(name, str) else ""
+    plain = unicodedata.normalize("NFC", name.replace("\\", "/")) if isinstance(name, str) else ""
     if not plain.isprintable() or not nameable(plain) or stem(plain) in ("", ".", ".."):
         raise BenchError(f"{listing}: {key} must list {{image, label}} names, got {shown(name)}")
     path = PurePosixPath(plain)
@@ -356,7 +435,7 @@ def _listed_cases(
         label = None
         if pair.label is not None:
             at = folders[str(pair.label.parent)]
-            label = at.get(normalize("NFC", stem(pair.label)), home / pair.label)
+            label = at.get(unicodedata.normalize("NFC", stem(pair.label)), home / pair.label)
         part = "unlabelled" if pair.part == "training" and label is None else pair.part
         case = Case(pair.key, pair.key, images, label, {"part": part})
         before = cases.setdefault(pair.key, case)
@@ -368,6 +447,29 @@ def _listed_cases(
     return cases
 
 
+def _add_unlisted(
+    home: Path,
+    labels: Mapping[str, Path],
+    pairs: Sequence[Pair],
+    images: Mapping[str, tuple[Path, ...]],
+    cases: dict[str, Case],
+) -> None:
+    """Add what lies in imagesTr and, without a training list, in labelsTr and is of no stated pair."""
+    read = {path for case in cases.values() for path in case.images}
+    listed = any(pair.part == "training" for pair in pairs)
+    other = {pair.label.parent for pair in pairs if pair.label} - {Path("labelsTr")}
+    for key in {*images} if listed else {*images, *labels}:
+        paths = images.get(key) or (home / "imagesTr" / f"{key}.nii.gz",)
+        if key in cases or read & {*paths}:
+            continue
+        label = None if other else labels.get(key)
+        if listed and label is None:
+            cases[key] = Case(key, key, paths, None, {"part": "unlabelled"})
+        else:
+            label = label or home / "labelsTr" / f"{key}.nii.gz"
+            cases[key] = Case(key, key, paths, label, {"part": "training"})
+
+
 def _found_images(
     home: Path, folders: Folders, pair: Pair, numbers: Sequence[int]
 ) -> tuple[Path, ...]:
@@ -375,7 +477,7 @@ def _found_images(
     paths = []
     for path in pair.images:
         files = folders[str(path.parent)]
-        key = normalize("NFC", stem(path))
+        key = unicodedata.normalize("NFC", stem(path))
         channels = {
             n: files[f"{key}_{n:04d}"] for n in range(MOST_CHANNELS) if f"{key}_{n:04d}" in files
         }
@@ -431,7 +533,8 @@ def _suffixed(files: Mapping[str, Path], keys: set[str], listing: Mapping[str, A
     stripped = len(keys & {CHANNEL.sub("", key) for key in files if CHANNEL.search(key)})
     if exact or stripped:
         return stripped > exact
-    return "channel_names" in listing and any(CHANNEL.search(key) for key in files)
+    is_nnunets = bool({"channel_names", "dataset"} & listing.keys())
+    return is_nnunets and any(CHANNEL.search(key) for key in files)
 
 
 def with_patients(path: Path, cases: Sequence[Case], stated: object) -> list[Case]:
@@ -453,7 +556,9 @@ def with_patients(path: Path, cases: Sequence[Case], stated: object) -> list[Cas
         and stated
         and all(isinstance(v, str) and v for v in stated.values())
     ):
-        names = {normalize("NFC", str(case)): patient for case, patient in stated.items()}
+        names = {
+            unicodedata.normalize("NFC", str(case)): patient for case, patient in stated.items()
+        }
         lacking = next((case.id for case in cases if case.id not in names), None)
         if lacking is not None:
             raise BenchError(f"{path}: patients: case {shown(lacking)} has no patient; add it")
@@ -490,35 +595,67 @@ def with_participants(path: Path, cases: Sequence[Case]) -> list[Case]:
     return [replace(case, meta={**table.of(case.id, case.patient), **case.meta}) for case in cases]
 
 
+def plain_name(text: str) -> str:
+    """Return a text for the name of a case: letters without marks, digits, dots, hyphens; else ``_``."""
+    letters = filterfalse(unicodedata.combining, unicodedata.normalize("NFKD", text))
+    return re.sub("[^A-Za-z0-9.-]+", "_", "".join(letters)).strip("_.")
+
+
 def likely_visits(cases: Sequence[Case]) -> str:
-    """Return a line where names of cases look like several visits of a patient; empty where they do not.
+    """Return a line where names of cases look like several scans of a patient; empty where they do not.
 
     Only where each case counts as a patient of his own: else somebody stated who is who.
     """
-    names = [case.id for case in cases]
+    names = {case.id: None for case in cases}
     if len({case.patient for case in cases}) < len(names):
         return ""
-    for pattern in VISITS:
-        visits: dict[str, list[str]] = {}
+    folders = _folder_pattern(cases)
+    for pattern in (*folders, *VISITS, *VOLUMES):
+        scans: dict[str, list[str]] = {}
         for name in names:
-            if match := re.fullmatch(pattern, name):
-                visits.setdefault(match[1], []).append(name)
-        several = [group for group in visits.values() if len(group) > 1]
-        matched = sum(map(len, visits.values()))
-        if (
-            2 * sum(map(len, several)) >= len(names)
-            and len(several) >= 2
-            and matched <= MOST_VISITS * len(visits)
+            if match := re.match(pattern, name):
+                scans.setdefault(match[1], []).append(name)
+        matched, bare = sum(map(len, scans.values())), names.keys() & scans.keys()
+        for who in bare:
+            scans[who].insert(0, who)
+        if pattern in VOLUMES:  # other names may end in a letter as well
+            scans = {who: group for who, group in scans.items() if len(group) > 1}
+        several = [group for group in scans.values() if len(group) > 1]
+        n = sum(map(len, several))
+        # one is enough in a folder of several, or beside the series that dcm2niix named it after
+        sure = len(scans) > 1 if pattern in folders else pattern in VOLUMES and bare
+        if matched <= MOST_VISITS * len(scans) and (
+            several if sure else len(several) >= 2 and 2 * n >= len(names)
         ):
-            shown_names = " and ".join(several[0][:2])
-            alone = {name: name for name in names}
-            patients = alone | {name: who for who, group in visits.items() for name in group}
+            patients = dict(zip(names, names, strict=True))
+            patients |= {name: who for who, group in scans.items() for name in group}
             short = _shortest(pattern, patients)
             return (
-                f"names look like {matched} visits of {len(visits)} patients ({shown_names}), but each "
-                f'case counts as a patient; if they are visits, write "patients": {json.dumps(short)} into dataset.json'
+                f"names look like {n} {'visits' if pattern in VISITS else 'scans'} of {len(several)} "
+                f"patient{'s' * (len(several) > 1)} ({' and '.join(several[0][:2])}), but each case counts as a "
+                f'patient; if they are, write "patients": {json.dumps(short)} into dataset.json'
             )
     return ""
+
+
+def _folder_pattern(cases: Sequence[Case]) -> list[str]:
+    """Return the pattern of names that begin with the folder of their image, or of what it is a link to."""
+    folders = {c.id: Path(os.path.realpath(c.images[0])).parent for c in cases if c.images}
+    while len({f.name for f in folders.values()}) < len({*folders.values()}):
+        folders = {id: folder.parent for id, folder in folders.items()}  # P1/first, P2/first
+    known = {folder: re.escape(plain_name(folder.name)) for folder in folders.values()}
+    matches = [
+        match
+        for id, folder in folders.items()
+        if not PARTS.search(folder.name) and (match := re.match(f"((?:.*?_)?{known[folder]})_", id))
+    ]
+    if 2 * len(matches) < len(cases) or not matches:
+        return []
+    parts = {match[1].count("_") for match in matches}
+    who = "_".join(["[^_]+"] * (1 + min(parts)))
+    if len(parts) > 1:
+        who = "|".join(sorted({re.escape(match[1]) for match in matches}, key=len, reverse=True))
+    return [f"^({who})_"]
 
 
 def _shortest(pattern: str, patients: Mapping[str, str]) -> str:

@@ -106,13 +106,11 @@ def adapter(name: str, roots: Roots) -> Dataset:
     """
     if name in registry.names("dataset"):
         return registry.load("dataset", name)()
+    from bench.data.layout_msd import is_laid_out, msd_folder
+
     folder = roots.require(name) if name in roots.named else roots.find(name)
     if folder is None:
-        if (
-            roots.data is not None
-            and roots.data.name == name
-            and (roots.data / "imagesTr").is_dir()
-        ):
+        if roots.data is not None and roots.data.name == name and is_laid_out(roots.data):
             raise Misstated(
                 "dataset",
                 f"--data {roots.data} is the data set {name!r} itself; name the folder that holds it",
@@ -124,6 +122,4 @@ def adapter(name: str, roots: Roots) -> Dataset:
             "dataset",
             f"{said} (or give your own data this name: a folder in MSD layout {where}; is --data right?)",
         )
-    from bench.data.layout_msd import msd_folder
-
     return msd_folder(folder)

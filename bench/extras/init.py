@@ -13,7 +13,7 @@ from string import Template
 
 from bench.atomic import write_atomic
 from bench.data.check import check
-from bench.data.layout_msd import likely_visits
+from bench.data.layout_msd import is_laid_out, likely_visits
 from bench.data.listing_msd import Ask, write_missing
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError, printable
@@ -73,7 +73,7 @@ def init(
         raise BenchError(
             "--label, --links: work only with --image, the pattern of the scans; add --image"
         )
-    if not (root / "imagesTr").is_dir():
+    if not is_laid_out(root):
         raise BenchError(_no_layout(root))
     path = to or Path(
         f"{re.sub(r'[^A-Za-z0-9_]+', '_', root.name).strip('_').lower() or 'first'}.yaml"

@@ -29,6 +29,13 @@ RECIPES = {  # voxels, spacing in mm, recipe: words of the doubt, none where it 
         "50% to its upper end; no voxel is air in HU",
     ),
     "a narrow window": (body(2000, 0.2), 1.0, CT, "80% of a median scan's voxels to its lower end"),
+    "SUVs": (
+        body(8, 0.5).clip(0),
+        1.0,
+        CT,
+        "is in HU, and channel 0 holds 0 to 8 in a median scan",
+    ),
+    "CT cut to the body": (body(-100, 0.1)[:10].clip(-150), 1.0, CT, ""),
     "10 mm of 36 mm": (body(40, 0.5), 1.8, Recipe(spacing=(10.0,) * 3), "leave 3.6 along x"),
     "fine voxels": (body(40, 0.5), 1.8, Recipe(spacing=(2.0,) * 3), ""),
     "as thin as it is stored": (body(40, 0.5)[..., :4], 3.0, Recipe(spacing=(3.0,) * 3), ""),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -287,6 +288,59 @@ def test_a_stated_path_that_leads_out_of_the_folder_is_refused(tmp_path, path):
         msd_folder(root).cases(root)
 
 
+def stated(root, **cases):
+    """Return a folder whose key ``dataset`` states these cases: images, label."""
+    names = {c: {"images": files[:-1], "label": files[-1]} for c, files in cases.items()}
+    return folder(root, (), modality=TWO, dataset=names)
+
+
+def test_the_files_that_nnunets_key_states_are_all_that_is_read(tmp_path):
+    root, far = tmp_path / "own", tmp_path / "far" / "l.nii.gz"
+    pair = ["imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz"]
+    laid(
+        root, [*pair, "imagesTr/b_0000.nii.gz", "imagesTs/t_0000.nii.gz", "imagesTs/t_0001.nii.gz"]
+    )
+    laid(tmp_path, ["far/l.nii.gz", "far/one.nii.gz"])
+    stated(
+        root, a=[*pair, str(far)], n=["../far/one.nii.gz", None], g=[".\\g.nii.gz", "gone.nii.gz"]
+    )
+    dataset = msd_folder(root)
+    a, g, n, t = sorted(dataset.cases(root), key=lambda case: case.id)
+    assert a == Case("a", "a", tuple(root / name for name in pair), far, {"part": "training"})
+    assert (n.images, n.label, n.meta["part"]) == (
+        (tmp_path / "far/one.nii.gz",),
+        None,
+        "unlabelled",
+    )
+    assert (len(t.images), t.meta["part"]) == (2, "test")
+    gone = [("g", str(root / name)) for name in ("g.nii.gz", "gone.nii.gz")]
+    assert dataset.missing(root) == gone and g.label == root / "gone.nii.gz"
+    assert dataset.skipped(root) == [("b", "not under 'dataset' in dataset.json")]
+    shutil.rmtree(root / "imagesTr")  # nothing need lie in the folder itself
+    assert len(msd_folder(root).cases(root)) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([1], "must map each case to its files"),
+        ({}, "must map each case to its files"),
+        ({"a": "x.nii.gz"}, "a plain name and its files"),
+        ({"a": {"images": "x.nii.gz"}}, "a plain name and its files"),
+        ({"../a": {"images": ["x.nii.gz"]}}, "a plain name and its files"),
+        ({"..": {"images": ["x.nii.gz"]}}, "a plain name and its files"),
+        ({"a": {"images": [3]}}, "case 'a': 3 is no file that can be read"),
+        ({"a": {"images": ["/etc/passwd"]}}, "'/etc/passwd' is no file that can be read"),
+        ({"a": {"images": ["x.nii.gz"], "label": ["y.nii.gz"]}}, "no file that can be read"),
+        ({"a": {"images": ["$HOME/x.nii.gz"]}}, "holds a variable of the environment"),
+    ],
+)
+def test_an_unusable_key_dataset_is_refused(tmp_path, value, words):
+    root = folder(tmp_path, dataset=value)
+    with refused(re.escape(words)):
+        msd_folder(root).cases(root)
+
+
 VISITS = [f"imagesTr/p{n:02d}_{visit}.nii.gz" for n in range(6) for visit in "ab"]
 PATIENTS = {
     "a pattern": "^(.+)_[a-z]$",
@@ -333,6 +387,50 @@ LIKELY = {  # names of cases: do they look like visits, and by which pattern?
     "two centres": ([f"site{n}_{v:02d}" for n in (1, 2) for v in range(30)], None),
     "long numbers": ([f"BRATS_{n:03d}" for n in range(30)], None),
 }
+
+
+VOLUMES = {  # names of dcm2niix and where they lie: patients by what is advised, None without a line
+    "tilt of one": ([f"P{n}_3_CT" for n in range(9)] + ["P4_3_CT_Tilt_1"], 9),
+    "both": ([f"P{n}_3_CT{end}" for n in range(3) for end in ("", "_Tilt_Eq_1", "_Eq")], 3),
+    "letters": (["2", "2a", "2b", "3"], 2),
+    "letters after letters": (["P1_ct", "P1_cta", "P2_ct", "P3_ct"], 3),
+    "echoes": ([f"P{n}_GRE_{end}" for n in range(3) for end in ("e1", "e2", "e2_ph")], 3),
+    "parts of complex numbers": (
+        [f"P{n}_{end}" for n in (1, 2) for end in ("real", "imaginary")],
+        2,
+    ),
+    "coils": (
+        [f"P{n}_T1{end}" for n in (1, 2) for end in ("", "_cH1", "_c2", "_ROI1", "_MoCo")],
+        2,
+    ),
+    "days": ([f"P{n}_{day}" for n in (1, 2) for day in ("20190104", "20201224")], 2),
+    "a folder a patient": ([f"P{n}/{scan}" for n in range(3) for scan in ("3_CT", "5_T1")], 3),
+    "two scans in one folder": ([f"P_{n}/3_CT" for n in range(9)] + ["P_4/5_T1"], 9),
+    "folders in folders": ([f"M\u00fcller{n}/anat/{scan}" for n in (1, 2) for scan in "xy"], 2),
+    "a scan a folder": ([f"P{n}/3_CT" for n in range(9)], None),
+    "parts": ([f"{part}/P{n}" for part in ("train", "test") for n in range(4)], None),
+    "one folder of all": ([f"liver/liver_{n}" for n in range(5)], None),
+    "no sibling": ([f"case_{n}" for n in range(9)] + ["patient_e2"], None),
+    "letters alone": ([*"abc", "aa", "ab"], None),
+}
+
+
+@pytest.mark.parametrize(("paths", "patients"), VOLUMES.values(), ids=VOLUMES)
+def test_several_volumes_of_a_patient(tmp_path, paths, patients):
+    names = [path.replace("/", "_").replace("\u00fc", "u") for path in paths]
+    images = [tmp_path / "all" / f"{path}.nii.gz" for path in paths]
+    links = [tmp_path / "imagesTr" / f"{name}.nii.gz" for name in names]
+    laid(tmp_path, [str(path.relative_to(tmp_path)) for path in images])
+    (tmp_path / "imagesTr").mkdir()
+    for link, image in zip(links, images, strict=True):
+        link.symlink_to(image)
+    cases = [Case(name, name, (link,)) for name, link in zip(names, links, strict=True)]
+    line = layout_msd.likely_visits(cases)
+    assert bool(line) == (patients is not None)
+    if line:
+        advised = json.loads(re.search('"patients": (".+") into', line)[1])
+        known = layout_msd.with_patients(Path("dataset.json"), cases, advised)
+        assert len({case.patient for case in known}) == patients
 
 
 @pytest.mark.parametrize(("names", "pattern"), LIKELY.values(), ids=LIKELY)

@@ -342,6 +342,40 @@ def test_ct_that_a_window_makes_constant_is_told(scans, capsys):
     assert "no voxel is air in HU" in capsys.readouterr().out
 
 
+CHANNELS = {  # names, values of water in air: the line of init, none where CT gets its window
+    "CT": ({"0": "ct"}, {0: (0, -1000)}, ""),
+    "PET called CT": (
+        {"0": "CT", "1": "CT"},
+        {0: (0, -1000), 1: (8, 0)},
+        "channel 1 holds 0 to 8 in",
+    ),
+    "PET first": ({"0": "PET", "1": "CT"}, {0: (8, 0), 1: (0, -1000)}, "PET is no CT: z-scores"),
+    "MR called CT": ({"0": "CT"}, {0: (400, 20)}, "to its upper end; no voxel is air"),
+    "CT from 0 to 1": ({"0": "CT"}, {0: (0.5, 0)}, "channel 0 holds 0 to 0.5 in a median scan"),
+}
+
+
+@pytest.mark.parametrize(("names", "values", "words"), CHANNELS.values(), ids=CHANNELS)
+def test_a_window_is_for_values_in_hu_alone(scans, tmp_path, capsys, names, values, words):
+    root = scans(5)
+    listing = json.loads((root / "dataset.json").read_text())
+    listing = {key: listing[key] for key in ("name", "labels")}
+    (root / "dataset.json").write_text(json.dumps(listing | {"channel_names": names}))
+    for path in sorted((root / "imagesTr").iterdir()):
+        image = nib.load(path)
+        path.unlink()
+        for channel, (water, air) in values.items():
+            array = np.full(image.shape, air, np.float32)
+            array[8:-8] = water
+            name = path.name.replace(".nii", f"_{channel:04d}.nii")
+            nib.save(nib.Nifti1Image(array, image.affine), path.with_name(name))
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("recipe")]
+    assert [words in line for line in lines] == [True] * bool(words)
+    recipe = read(tmp_path / "own.yaml").finetune[0].recipe
+    assert recipe.scale == ("zscore" if words else "window")
+
+
 LAYOUTS = {  # image, label, their patterns: what differs between cases is n
     "a folder a patient": ("patient {n:02d}/T1.nii.gz", "patient {n:02d}/mask.nii.gz", "*/T1.nii.gz", "*/mask.nii.gz"),
     "two folders": ("img/{n:03d}.nii.gz", "seg/{n:03d}_seg.nii.gz", "img/*.nii.gz", "seg/*_seg.nii.gz"),

@@ -147,7 +147,12 @@ def test_what_to_do_about_files_of_no_case_is_said_once(root, monkeypatch):
     survey.findings = check(survey.dataset, root, 2)
     assert sum(f.detail == "belongs to no case" for f in survey.findings) == 6
     assert as_text(survey).count("name them in the member 'unread' of the data set's class") == 1
-    assert "'unread'" not in as_text(surveyed(root))
+    write(root, "mask", *[np.ones((4, 4, 4), np.uint8)] * 2)
+    (root / "imagesTr" / "mask.nii.gz").rename(root / "mask.nii.gz")
+    (root / "labelsTr" / "mask.nii.gz").unlink()
+    text = as_text(surveyed(root))  # a folder has no class
+    assert "'unread'" not in text and text.count("move them out of the folder") == 1
+    (root / "mask.nii.gz").unlink()
     monkeypatch.setattr(Own, "unread", ("labelsTr/*.nii.gz",))
     assert check(Own(), root, 2) == []
     survey.findings = []

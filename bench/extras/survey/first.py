@@ -10,7 +10,7 @@ from statistics import median, median_low
 from bench import typed
 from bench.data import split as splits
 from bench.data.facts import Facts
-from bench.data.fit import doubts
+from bench.data.fit import doubts, window_fault
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.extras.survey.measure import Survey, number
@@ -106,14 +106,14 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     split = splits.GIVEN if splits.gives(cases) else _split(len(patients))
     folds = splits.folds(survey.dataset, survey.name, cases, split)
     n, parts = _parts(folds)
-    recipe = _recipe(survey.dataset, seen, spacing)
+    recipe, no_window = _recipe(survey.dataset, seen, spacing)
     built = typed.build(Recipe, recipe, ".".join)
     steps = min(max(round(40 * n, -3), 2000), 10000)
     return First(
         excluded=excluded,
         spacing=spacing,
         recipe=recipe,
-        why=why,
+        why=why + ("; no window, which not all values fit" if no_window else ""),
         net=_chosen(network, middle),
         split=split,
         unlabelled=_unlabelled(cases, folds),
@@ -122,7 +122,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
         fractions=_fractions(n),
         pretrain=3 * steps,
         finetune=steps,
-        doubts=tuple(doubts(built, seen, survey.dataset.modality)),
+        doubts=(*no_window, *doubts(built, seen, survey.dataset.modality)),
     )
 
 
@@ -136,8 +136,8 @@ def _complete(survey: Survey) -> None:
     gone = [f for f in survey.findings if f.kind == "missing"]
     if gone:
         raise BenchError(
-            f"{gone[0].file}: {gone[0].detail}; {len(gone)} file(s) are missing: add them, or "
-            "remove the other files of their cases"
+            f"{gone[0].file}: {gone[0].detail} (case {gone[0].case or '?'}); {len(gone)} file(s) are missing: add "
+            "them, or remove the other files of their cases"
         )
 
 
@@ -148,7 +148,7 @@ def _check_labelled(survey: Survey, seen: Sequence[Facts]) -> None:
     if counts and all(voxels.keys() <= background for voxels in counts):
         raise BenchError(
             f"{survey.root}: all {len(counts)} label maps are empty, so there is nothing to train or test on; "
-            "correct the files in labelsTr"
+            "correct the label maps"
         )
 
 
@@ -221,14 +221,23 @@ def view(crop: Triple) -> Triple:
 
 def _recipe(
     dataset: Dataset, seen: Sequence[Facts], spacing: tuple[float, ...] | None
-) -> dict[str, object]:
+) -> tuple[dict[str, object], list[str]]:
+    """Return a recipe, and why CT gets no window."""
     recipe: dict[str, object] = {} if spacing is None else {"spacing": [*spacing]}
-    if dataset.modality == "CT":
-        return recipe | CT
+    channels = dataset.channels
+    is_ct = [dataset.modality == "CT" or name.upper() == "CT" for name in channels]
+    if all(is_ct):
+        fault = window_fault(typed.build(Recipe, CT, ".".join), seen, "CT")
+    else:
+        fault = f"one window would be for all channels, and {channels[is_ct.index(False)]} is no CT"
+    if not fault:
+        return recipe | CT, []
     # half of it is 0: air was removed
-    stripped = all(f.grey[0][0] == 0 == f.grey[0][2] for f in seen)
+    stripped = all(grey[0] == 0 == grey[2] for f in seen for grey in f.grey)
     foreground = {"nonzero": True, "foreground": "nonzero"} if stripped else {}
-    return recipe | {"scale": "zscore"} | foreground
+    wrong = "; if the values are wrong, correct them and begin again" if all(is_ct) else ""
+    why = f"{fault}: z-scores in its place{wrong}"
+    return recipe | {"scale": "zscore"} | foreground, [why] if any(is_ct) else []
 
 
 def _split(patients: int) -> str:

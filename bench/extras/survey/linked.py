@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+from bench.data.layout_msd import plain_name
 from bench.errors import BenchError, first_of, printable
 from bench.volumes.files import SUFFIXES, dicom_inside, is_volume
 
@@ -211,11 +211,7 @@ def _refuse_apart(
 
 def _names(files: Mapping[Key, Path]) -> dict[Key, str]:
     """Return a case's name by what the wildcards stand for."""
-    names = {
-        key: re.sub(r"[^A-Za-z0-9.-]+", "_", _unmarked("_".join(filter(None, key)))).strip("_.")
-        or "case"
-        for key in files
-    }
+    names = {key: plain_name("_".join(filter(None, key))) or "case" for key in files}
     twice = [name for name, n in Counter(names.values()).items() if n > 1]
     if twice:
         both = [str(files[key]) for key, name in names.items() if name == twice[0]]
@@ -223,12 +219,6 @@ def _names(files: Mapping[Key, Path]) -> dict[Key, str]:
             f"{both[0]} and {both[1]} would both be called {twice[0]!r}; rename one of them"
         )
     return names
-
-
-def _unmarked(text: str) -> str:
-    """Return a text whose letters have no marks: ``u`` for an u with two dots."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
 def _suffix(path: Path) -> str:

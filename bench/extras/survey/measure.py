@@ -22,10 +22,12 @@ from bench.volumes.reading import LabelVolume, Volume3D
 MOST = 500  # cases that are drawn; of more every n-th
 DIVISIONS = (splits.RULE, splits.EVEN, splits.CV5, splits.LEAVE_ONE_OUT)  # told of any data set
 NAMED = 5  # patients of a line
+LEFTOVER = "files that belong to no case: if they are left out on purpose, "
 UNREAD = (
-    "files that belong to no case: if they are left out on purpose, name them in the member 'unread' of the data "
-    'set\'s class, such as unread = ("*/seg.nii.gz",)'
+    f"{LEFTOVER}name them in the member 'unread' of the data set's class, such as "
+    'unread = ("*/seg.nii.gz",)'
 )
+MOVE = f"{LEFTOVER}move them out of the folder"
 GREY = ("lowest", *(f"{p:g} %" for p in PERCENTILES), "highest")  # of a case's channel
 
 
@@ -183,9 +185,10 @@ def divisions(survey: Survey) -> list[tuple[str, tuple[str, ...], str]]:
 def notes(survey: Survey) -> list[str]:
     """Return what a person should know of a data set beside its findings, one line each."""
     lines = [line for split in survey.dataset.splits if (line := _omission(survey, split))]
-    layout_of_bench = type(survey.dataset).__module__.startswith("bench.")
-    if not layout_of_bench and any(f.kind == "extra" for f in survey.findings):
-        lines.append(UNREAD)
+    if any(f.kind == "extra" for f in survey.findings):
+        # a folder without a class, and one of bench's own, whose user does not write it
+        given = type(survey.dataset).__module__.startswith(("bench.", "bench_datasets."))
+        lines.append(MOVE if given else UNREAD)
     return lines
 
 
