@@ -202,10 +202,10 @@ def _nnssl(tensors: Mapping[str, Tensor], manifest: Manifest, format: str) -> by
 def _refusal(name: str, preset: str) -> str:
     """Return why nnU-Net cannot take a network, and what to do."""
     known = ", ".join("/".join(names) for names in ARCHITECTURES)
-    larger = [p for n, p in ARCHITECTURES if n == name]
+    presets = [p for n, p in ARCHITECTURES if n == name]
     way = (
-        f"use its preset {larger[0]!r} (--scale paper, or --set networks.NAME.preset={larger[0]})"
-        if larger
+        f"use its preset {' or '.join(presets)} (--set networks.NAME.preset={presets[0]})"
+        if presets
         else f"name it in the protocol ('bench init DIR --network {next(iter(ARCHITECTURES))[0]}' does)"
     )
     return f"nnU-Net cannot read network {name}/{preset}: it reads only {known}; {way} and pretrain again"
@@ -243,12 +243,13 @@ def _adaptation(manifest: Manifest) -> dict[str, Any]:
     size = [int(side) for side in reversed(manifest.crop)]
     given = manifest.recipe.get("spacing")
     spacing = [float(step) for step in reversed(given)] if given else None
+    name, stated = ARCHITECTURES[manifest.network, manifest.preset], architecture(manifest)
     style = "noresample" if spacing is None else "onemmiso" if spacing == [1, 1, 1] else "median"
     return {
         "architecture_plans": {
-            "arch_class_name": ARCHITECTURES[manifest.network, manifest.preset],
-            "arch_kwargs": None,  # the name says all
-            "arch_kwargs_requiring_import": None,
+            "arch_class_name": name or stated["network_class_name"],
+            "arch_kwargs": None if name else stated["arch_kwargs"],  # a name says all
+            "arch_kwargs_requiring_import": None if name else stated["_kw_requires_import"],
         },
         "pretrain_plan": {
             "dataset_name": "unknown",
