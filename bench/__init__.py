@@ -39,6 +39,19 @@ def __getattr__(name: str) -> Any:
         return import_module("bench.nets").network
     if name == "judge":
         return import_module("bench.extras.judge").judge
-    if name in ("method", "dataset", "metrics", "stats"):
-        return import_module(f"bench.{name}")
-    raise AttributeError(f"module 'bench' has no attribute {name!r}")
+    return submodule(__name__, name)
+
+
+def submodule(package: str, name: str) -> Any:
+    """Import a package's module when it is first asked for.
+
+    Raises:
+        AttributeError: the package has none of that name.
+    """
+    full = f"{package}.{name}"
+    try:
+        return import_module(full)
+    except ModuleNotFoundError as error:
+        if error.name != full:
+            raise
+        raise AttributeError(f"module {package!r} has no attribute {name!r}") from None

@@ -242,9 +242,10 @@ job ROW  a row's name, a job's id, or the beginning of an id; a row's name means
 fine-tuning if it has no pretraining; add @STEP for a snapshot of a pretraining, or @last for the last weights \
 of a fine-tuning; default: the weights that the table scores
 --to FILE!  write to this new file
---format safetensors|nnunet|nnssl|submission (safetensors)  choose the format; nnunet and nnssl both write a \
-checkpoint for nnU-Net and nnssl, and a .json file of the same name with the network for nnU-Net's plans; \
-submission writes a job's predictions for a challenge's server; default: safetensors
+--format safetensors|torch|monai|nnunet|nnssl|submission (safetensors)  choose the format; torch writes a plain \
+state_dict; monai writes one that MONAI's own class loads, and a .json file of the same name with the call that \
+builds it; nnunet and nnssl both write a checkpoint for nnU-Net and nnssl, and a .json file of the same name with \
+the network for nnU-Net's plans; submission writes a job's predictions for a challenge's server; default: safetensors
 --plans FILE  with --format nnunet: also write a copy of FILE, a plans file that nnU-Net made for its data set, \
 with the network of these weights
 --only KEY=VALUE...  pick one job of a row with several; KEY is seed, pretrain_seed, fold, fraction, dataset, \

@@ -11,8 +11,9 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from bench.errors import BenchError, shown
 from bench.registry import callable_module
@@ -155,6 +156,12 @@ class Dataset(ABC):
     # name of the file with one case's label map that the challenge's server takes, "{case}" its id
     submission: ClassVar[str] = ""
     unpack: ClassVar[str] = ""  # where to get it and what to unpack where
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let ``cases`` take its folder as text, too."""
+        super().__init_subclass__(**options)
+        if (cases := vars(cls).get("cases")) is not None:
+            cls.cases = wraps(cases)(lambda self, root: cases(self, Path(root)))  # type: ignore[method-assign]
 
     @property
     def void(self) -> int | None:

@@ -46,7 +46,7 @@ def export(
             are taken; ``@last`` after it names the last ones, ``@step`` a snapshot of a pretraining. Of a row
             that has several, those that the format can hold.
         to: the file, which is not there yet; its suffix is one of the format's. Folders that it lacks are
-            made. Beside a file for nnU-Net its network is written for the plans: the same name with ``.json``.
+            made. Beside a file for nnU-Net or MONAI its network is written: the same name with ``.json``.
         format: a key of ``SUFFIXES``.
         only: of a row that has several: as ``bench.row_weights.find`` takes it.
         theirs: for nnU-Net: its plans of a data set; beside them a copy with this network is written.
@@ -70,15 +70,15 @@ def export(
     path = weights_of(store, job)
     plans = to.with_suffix(".json") if for_nnunet else None
     _check_target(to, format)
-    if plans is not None:
-        _check_free(plans)
+    if format in exported.DESCRIBED:
+        _check_free(to.with_suffix(".json"))
     merged = None if theirs is None else exported.Plans.read(theirs)
     if merged is not None:
         _check_free(merged.copy)
     tensors, manifest = transfer.read(path)
     manifest = described(store, path, manifest)
     _make_folder(to)
-    exported.write(to, tensors, manifest, format)
+    loads = exported.write(to, tensors, manifest, format)
     if plans is not None:
         write_atomic(plans, json.dumps(exported.configuration(manifest), indent=1) + "\n")
     values = sum(t.numel() for t in tensors.values())
@@ -94,7 +94,7 @@ def export(
         at = f", weights {chosen!r}: {which}"
     line = f"{to}: {what}, of {kind} {job}{at}{f' ({row})' if row else ''}"
     if plans is None:
-        return line
+        return f"{line}\n{loads}".rstrip()
     if merged is not None:
         merged.write(manifest)
     return f"{line}\n{exported.usage(tensors, to, plans, merged)}"
@@ -217,11 +217,10 @@ def _check_target(to: Path, format: str) -> None:
         raise BenchError(f"{to}: is a folder; name a file in it")
     _check_free(to)
     if to.suffix not in suffixes:
-        fitting = [name for name, endings in SUFFIXES.items() if to.suffix in endings][:1]
-        ways = [
-            f"name it {to.stem}{suffixes[0]}",
-            *(f"--format {name} for {to.suffix}" for name in fitting),
-        ]
+        fitting = [name for name, endings in SUFFIXES.items() if to.suffix in endings]
+        ways = [f"name it {to.stem}{suffixes[0]}"]
+        if fitting:
+            ways.append(f"--format {' or '.join(fitting)} for {to.suffix}")
         raise BenchError(
             f"{to}: format {format!r} is written to a {' or '.join(suffixes)} file; {', or '.join(ways)}"
         )

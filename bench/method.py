@@ -180,7 +180,7 @@ class MethodParams(Named):
         """Refuse a batch that the loss cannot divide as it has to.
 
         Args:
-            network: the name of what is trained.
+            network: what is trained, as ``NETWORK/PRESET``; ``bench.nets.catalog`` takes it so.
             crop: size of a view in voxels.
             rows: samples of a step, of all processes.
             processes: how many share them.

@@ -171,7 +171,7 @@ class PCRLv2(Method):
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        factors = doublings(catalog.network_facts(network.name).pyramid[-1])
+        factors = doublings(catalog.network_facts(network.full_name).pyramid[-1])
         width, channels = network.encoder.widths[-1], network.in_channels
         widths = [max(8, width // 2**i) for i in range(len(factors) + 1)]
         self.stages = nn.ModuleList(

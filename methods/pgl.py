@@ -83,7 +83,7 @@ class PGL(Method):
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
         p = params
-        maps = cells(network.name, network.crop)
+        maps = cells(network.full_name, network.crop)
         self.level = chosen_map(maps, p.level, 2)
         self.cells = maps[self.level]
         if prod(self.cells) < 2:

@@ -54,7 +54,7 @@ class PositionLabel(Method):
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        maps = catalog.cells(network.name, network.crop)
+        maps = catalog.cells(network.full_name, network.crop)
         if not -len(maps) <= params.level < len(maps):
             raise self.refusal(
                 f"level must be from 0 to {len(maps) - 1}, or negative to count from the last map "

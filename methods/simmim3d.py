@@ -67,7 +67,7 @@ class SimMIM3D(Method):
         if unit % max(encoder.patch):
             raise self.refusal(f"units of {unit} voxels cut through patches of {encoder.patch}")
         self.units = tuple(n // unit for n in network.crop)
-        self.stride = catalog.network_facts(network.name).pyramid[-1]
+        self.stride = catalog.network_facts(network.full_name).pyramid[-1]
         self.mask_token = nn.Parameter(torch.randn(encoder.dim))
         self.to_voxels = nn.Linear(encoder.widths[-1], prod(self.stride) * network.in_channels)
         if params.init:

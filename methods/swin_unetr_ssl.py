@@ -88,7 +88,7 @@ class SwinUNETRSSL(Method):
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        stride = catalog.network_facts(network.name).pyramid[-1]
+        stride = catalog.network_facts(network.full_name).pyramid[-1]
         width = network.encoder.widths[-1]
         self.heads = ThreeHeads(
             width, stride, network.in_channels, params.out, params.pool, params.up

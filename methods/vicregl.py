@@ -155,14 +155,14 @@ class VICRegL(Method):
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
         p, widths = params, network.encoder.widths
-        maps = cells(network.name, self.crop)
+        maps = cells(network.full_name, self.crop)
         self.level = chosen_map(maps, p.level, max(p.num_matches))
         self.cells = maps[self.level]
         self.small_cells = self.cells
         if p.locals:
             small = p.small(self.crop)
             refused(network, small)
-            self.small_cells = cells(network.name, small)[self.level]
+            self.small_cells = cells(network.full_name, small)[self.level]
         if math.prod(self.cells) > MOST_CELLS:
             raise self.refusal(
                 f"map {self.level} has {math.prod(self.cells)} cells, too many to compare each with all "

@@ -245,6 +245,25 @@ def test_a_job_that_has_no_weights_to_give(made, asked, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_weights_of_jobs_are_loaded_by_torch_and_by_monais_class(made, tmp_path):
+    pair = cell(made.first, row="simclr3d")
+    for job, parts in ((pair.pretrain, 5), (pair.finetune, 0)):
+        to = tmp_path / f"{job}.pt"
+        said = export(made.store, job, to, "monai").splitlines()
+        assert said[1].startswith(f"{tmp_path / job}.json: ")
+        assert "monai.networks.nets.BasicUNet(spatial_dims=3, in_channels=1, " in said[2]
+        untrained = json.loads((tmp_path / f"{job}.json").read_text())["untrained"]
+        assert len(untrained) == parts and len(said) == 5 - (not parts)
+        to.unlink()
+        with refused(rf"{job}\.json: exists already"):
+            export(made.store, job, to, "monai")
+        scope = {}
+        _, *lines = export(made.store, job, to, "torch").splitlines()
+        exec("\n".join(("import bench, torch", *lines)), scope)
+        given = torch.load(to)
+        assert equal({k: scope["net"].state_dict()[k] for k in given}, given)
+
+
 def test_an_ambiguous_beginning_counts_the_jobs(made, tmp_path):
     store = Store.open(tmp_path / "out")
     for job in ("ab1", "ab2"):
@@ -269,15 +288,15 @@ def test_a_damaged_job_or_weights_are_told(made, tmp_path):
 
 FILES = {  # format and file: what is said
     "safetensors .": "is a folder; name a file in it",
-    "safetensors w.pt": "written to a .safetensors file; name it w.safetensors, or --format nnunet for .pt$",
+    "safetensors w.pt": "written to a .safetensors file; name it w.safetensors, or --format nnunet or .*monai for .pt$",
     "safetensors w.npz": "written to a .safetensors file; name it w.safetensors$",
     "safetensors w": "name it w.safetensors$",
     "nnssl w.safetensors": "'nnssl' is written to a .pth or .pt file; name it w.pth, or --format safetensors",
     "nnunet w.safetensors": "format 'nnunet' is written to a .pth or .pt file; name it w.pth, or ",
     "safetensors file/x.safetensors": "cannot be written .* name another file",
     "nssl x.safetensors": "no format named 'nssl'; did you mean 'nnssl'",
-    "nnssl x.pth": "nnU-Net cannot read network unet3d/tiny: it reads only resenc_unet/base; name it in "
-    r"the protocol \('bench init DIR --network resenc_unet' does\) and pretrain again",
+    "nnssl x.pth": "nnU-Net cannot read network unet3d/tiny: it reads only resenc_unet/small, resenc_unet/base; "
+    r"name it in the protocol \('bench init DIR --network resenc_unet' does\) and pretrain again",
 }
 
 

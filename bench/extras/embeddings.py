@@ -85,7 +85,7 @@ def embed(
     """
     name, preset, weights = _network(request, store)
     crop = catalog.check_crop(name, preset, request.crop)
-    catalog.check_levels(name, request.levels or (), "--levels")
+    catalog.check_levels(f"{name}/{preset}", request.levels or (), "--levels")
     prepared = _prepared(request, roots, store, workers, tell)
     cases = [case.id for case in prepared.cases() if case.id not in prepared.faults]
     size = (name, preset, prepared.volume(cases[0]).channels, crop)

@@ -84,7 +84,7 @@ class TrainingKind(Kind):
         if training.accumulate > 1 and (what := self.across_batch()):
             raise BenchError(micro_batches(self.kind, what))
         # over processes they are joined
-        catalog.check_batch(net.network, net.crop, training.batch // training.accumulate)
+        catalog.check_batch(net.full_name, net.crop, training.batch // training.accumulate)
         specs = (plan.jobs[need].spec for need in job.needs)
         return [spec.recipe for spec in specs if isinstance(spec, PrepareSpec)]
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from bench import blame, plugins, registry
+from bench import blame, plugins, registry, submodule
 from bench.errors import BenchError
 from bench.nets.catalog import check_crop, names, network_facts
 
@@ -37,7 +37,7 @@ def __getattr__(name: str) -> Any:
         from bench.nets import base
 
         return getattr(base, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return submodule(__name__, name)
 
 
 def network_names() -> list[str]:
@@ -73,7 +73,7 @@ def network(
             raise BenchError(f"network {name!r}: {key} = {value}; give 1 or more")
     size = facts.presets[preset].size
     wanted = base.Wanted(size, facts.dims, crop, in_channels, out_channels)
-    encoder, decoder = _parts(_module(facts).build, wanted)
+    encoder, decoder = _parts(builder(facts).build, wanted)
     built = base.Network(name, preset, crop, (in_channels, out_channels), encoder, decoder)
     built.version = facts.version
     return built
@@ -93,8 +93,8 @@ def _parts(build: Callable[..., Any], wanted: base.Wanted) -> tuple[base.Encoder
     return parts
 
 
-def _module(facts: Entry) -> Any:
-    """Import what builds a network."""
+def builder(facts: Entry) -> Any:
+    """Return the module that builds a network."""
     plugin = plugins.by_name("network").get(facts.name)
     if plugin is None:
         return importlib.import_module(facts.module)

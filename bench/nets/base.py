@@ -171,6 +171,7 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.name, self.preset, self.crop = name, preset, crop
+        self.full_name = f"{name}/{preset}"
         self.in_channels, self.out_channels = channels
         self.encoder = encoder
 

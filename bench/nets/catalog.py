@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import prod
 from typing import Any
 
@@ -15,9 +15,13 @@ from bench.nets.stated import stated
 from bench.nets.table import NETWORKS
 from bench.ranges import Triple
 
-# network and preset that nnU-Net builds by name; that name
-ARCHITECTURES = {("resenc_unet", "base"): "ResEncL"}
 CATALOG: dict[str, Entry] = {e.name: e for e in NETWORKS}  # bench's own
+# network and preset that nnU-Net's plans can state (no group norm); the name that nnU-Net has for it, if any
+ARCHITECTURES = {
+    ("resenc_unet", name): {"base": "ResEncL"}.get(name, "")
+    for name, size in CATALOG["resenc_unet"].presets.items()
+    if size.size.groups is None
+}
 
 
 def names() -> list[str]:
@@ -46,18 +50,25 @@ def entries() -> dict[str, Entry]:
 
 
 def network_facts(name: str) -> Entry:
-    """Return one network's facts.
+    """Return one network's facts; those of a preset with fewer stages where it is named as ``NETWORK/PRESET``.
 
     Raises:
         BenchError: no such network (names the nearest one), two of that name, or a file that does not state
             its facts.
     """
+    name, _, size = name.partition("/")
     plugin = plugins.by_name("network").get(name)
     if plugin is not None and name not in CATALOG:
-        return stated(plugin, plugin.file.stat().st_mtime_ns)
-    if plugin is not None or name not in CATALOG:
+        facts = stated(plugin, plugin.file.stat().st_mtime_ns)
+    elif plugin is not None or name not in CATALOG:
         raise BenchError(unknown("network", name, names()))
-    return CATALOG[name]
+    else:
+        facts = CATALOG[name]
+    stages = len(preset(name, size).widths) if size else 0
+    if 0 < stages < len(facts.pyramid):
+        pyramid = facts.pyramid[:stages]
+        return replace(facts, pyramid=pyramid, multiple=pyramid[-1], scales=stages - 1)
+    return facts
 
 
 def preset(name: str, size: str) -> Preset:
@@ -80,7 +91,7 @@ def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
             several slices for a network of two dimensions, or a crop whose bottleneck is a single
             voxel under instance norm (it has no variance).
     """
-    facts, chosen = network_facts(name), preset(name, size)
+    facts, chosen = network_facts(f"{name}/{size}"), preset(name, size)
     if crop is None:
         return chosen.crop
     where = f"crop {tuple(crop)} of network {name!r}"

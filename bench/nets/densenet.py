@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from monai.networks.nets import DenseNet
 from torch import Tensor, nn
 
@@ -32,6 +34,19 @@ class DenseNetEncoder(Encoder):
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
-    size = wanted.size
-    net = DenseNet(2, wanted.in_channels, wanted.out_channels, size.stem, size.growth, size.blocks)
-    return DenseNetEncoder(net, size.widths), NoDecoder()
+    return DenseNetEncoder(DenseNet(**arguments(wanted)), wanted.size.widths), NoDecoder()
+
+
+MONAI = DenseNet
+
+
+def arguments(wanted: Wanted) -> dict[str, Any]:
+    """Return what MONAI's class is built with."""
+    return {
+        "spatial_dims": 2,
+        "in_channels": wanted.in_channels,
+        "out_channels": wanted.out_channels,
+        "init_features": wanted.size.stem,
+        "growth_rate": wanted.size.growth,
+        "block_config": wanted.size.blocks,
+    }

@@ -1,6 +1,6 @@
-"""Weights for use outside: our own file, or one that nnU-Net can fine-tune from.
+"""Weights for use outside: our own file, torch's, one of MONAI's class, or one that nnU-Net can fine-tune from.
 
-The second format holds what the master branch of nnU-Net reads (``like_nnssl.py``,
+The last format holds what the master branch of nnU-Net reads (``like_nnssl.py``,
 ``pretrainedTrainer.py``) and nnssl writes (``adaptation_plan.py``, ``plan.py``). nnU-Net 2.8.1 as released
 reads its ``network_weights`` with ``nnUNetv2_train -pretrained_weights``, into the network that
 ``architecture`` states. ``tests/nets/test_real_nnunet.py`` runs that loader; ``make nnunet`` installs it.
@@ -11,16 +11,17 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.errors import BenchError, unknown
-from bench.nets import network
+from bench.nets import builder, classifier, network
+from bench.nets.base import Wanted
 from bench.nets.catalog import ARCHITECTURES, network_facts, preset
 from bench.nets.foreign_weights import OURS
 from bench.nets.manifest import Manifest, save
@@ -30,21 +31,29 @@ from bench.store import write_atomic
 CONFIGURATION = "3d_fullres"  # of nnU-Net's plans, in which our network goes
 FOR_NNUNET = ("nnunet", "nnssl")  # two names of one format: both read the file
 # format: suffixes of its files; nnssl and nnU-Net write .pth
-FORMATS = {"safetensors": (".safetensors",), **dict.fromkeys(FOR_NNUNET, (".pth", ".pt"))}
+FORMATS = {
+    "safetensors": (".safetensors",),
+    **dict.fromkeys(FOR_NNUNET, (".pth", ".pt")),
+    **dict.fromkeys(("torch", "monai"), (".pt", ".pth")),
+}
+DESCRIBED = (*FOR_NNUNET, "monai")  # a .json file beside them has the network
+MONAI = "monai.networks.nets"
+UNUSED = ".norm_cross_attn."  # MONAI 1.6 builds this norm, and nothing calls it
 
 
 def write(
-    path: Path, tensors: Mapping[str, Tensor], manifest: Manifest, format: str = "safetensors"
-) -> None:
-    """Write weights, whole or not at all.
+    path: Path | str, tensors: Mapping[str, Tensor], manifest: Manifest, format: str = "safetensors"
+) -> str:
+    """Write weights, whole or not at all; return how torch or MONAI loads them, else nothing.
 
     Args:
         path: the file; its folder exists.
         tensors: under our keys.
         manifest: of these tensors.
-        format: a key of ``FORMATS``. Of ``FOR_NNUNET``: nnssl's checkpoint for nnU-Net, kernels turned to the
-            (z, y, x) in which nnU-Net reads images, the library's names, and the plan that
-            ``nnUNetv2_preprocess_like_nnssl`` adapts to. nnU-Net takes the encoder from it.
+        format: a key of ``FORMATS``. ``torch``: a plain ``state_dict`` under our names. ``monai``: a whole one of
+            MONAI's class, and beside it a ``.json`` with the call that builds it. Of ``FOR_NNUNET``: nnssl's
+            checkpoint for nnU-Net, kernels turned to the (z, y, x) in which nnU-Net reads images, the library's
+            names, and the plan that ``nnUNetv2_preprocess_like_nnssl`` adapts to; nnU-Net takes the encoder.
 
     Raises:
         BenchError: an unknown format, a network that the format does not know, a part of the encoder is
@@ -52,7 +61,16 @@ def write(
     """
     if format not in FORMATS:
         raise BenchError(unknown("format", format, FORMATS))
+    path = Path(path)
     try:
+        if format == "monai":
+            return _write_monai(path, tensors, manifest)
+        if format == "torch":
+            write_atomic(path, _saved(tensors))
+            build, size = _network_of(tensors, manifest)
+            return (
+                f"net = bench.nets.{build.__name__}{size}\n{_load(path, manifest.out_channels > 0)}"
+            )
         if format in FOR_NNUNET:
             write_atomic(path, _nnssl(tensors, manifest, format))
         else:
@@ -61,6 +79,95 @@ def write(
         raise BenchError(
             f"{path}: cannot be written ({error.strerror}); name another file"
         ) from None
+    return ""
+
+
+def _saved(content: Mapping[str, Any]) -> bytes:
+    """Return a file of torch's; a view's storage is not dragged along."""
+    buffer = io.BytesIO()
+    own = {k: v.detach().cpu().clone() if isinstance(v, Tensor) else v for k, v in content.items()}
+    torch.save(own, buffer)
+    return buffer.getvalue()
+
+
+def _load(path: Path, strict: bool = True) -> str:
+    """Return the line of Python that loads a file of torch's."""
+    loose = "" if strict else ", strict=False"
+    return f"net.load_state_dict(torch.load({str(path)!r}){loose})"
+
+
+def _network_of(
+    tensors: Mapping[str, Tensor], manifest: Manifest
+) -> tuple[Callable[..., nn.Module], tuple[Any, ...]]:
+    """Return what builds the network of weights, and what it is given; two classes where none were trained."""
+    size = manifest.network, manifest.preset, manifest.in_channels, manifest.out_channels or 2
+    if "segmentation" in network_facts(manifest.network).tasks and not any(
+        name.startswith("head.") for name in tensors
+    ):
+        return network, (*size, manifest.crop)
+    hidden = (len(tensors["head.0.weight"]),) if "head.0.weight" in tensors else ()
+    return classifier, (*size, manifest.crop, *hidden)
+
+
+def _write_monai(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> str:
+    """Write a whole ``state_dict`` of MONAI's class, parts that were not trained with the initial values of seed 0.
+
+    Raises:
+        BenchError: no class of MONAI computes what the network does.
+    """
+    facts, (build, size) = network_facts(manifest.network), _network_of(tensors, manifest)
+    module = builder(facts)
+    refusal = (
+        f"network {manifest.network}/{manifest.preset} is no class of MONAI; take --format torch"
+    )
+    if not hasattr(module, "MONAI"):
+        raise BenchError(refusal)
+    arguments = module.arguments(
+        Wanted(preset(*size[:2]).size, facts.dims, manifest.crop, size[2], size[3])
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        theirs, ours = module.MONAI(**arguments).state_dict(), build(*size).state_dict()
+    names = {name: _monais(name, theirs) for name in ours}
+    if {*names.values()} != {name for name in theirs if UNUSED not in name}:
+        raise BenchError(refusal)
+    whole = theirs | {names[name]: value for name, value in (ours | dict(tensors)).items()}
+    untrained = sorted({names[name].split(".")[0] for name in ours.keys() - tensors.keys()})
+    kind, axes = f"{MONAI}.{module.MONAI.__name__}", getattr(preset(*size[:2]).size, "axes", "RAS")
+    content = {
+        "network": {"_target_": kind, **arguments},
+        "axes": axes,
+        "untrained": untrained,
+        "bench": manifest.to_dict(),
+    }
+    beside = path.with_suffix(".json")
+    write_atomic(path, _saved(whole))
+    write_atomic(beside, json.dumps(content, indent=1, default=lambda c: f"${_python(c)}") + "\n")
+    call = ", ".join(f"{name}={_python(value)}" for name, value in arguments.items())
+    lines = [f"{beside}: this call, as monai.bundle reads it", f"net = {kind}({call})", _load(path)]
+    if untrained:
+        parts = ", ".join(untrained)
+        lines.append(f"not trained, with initial values ('untrained' in the .json file): {parts}")
+    if axes != "RAS":
+        lines.append("axes of the images that it reads: to top, back and left")
+    return "\n".join(lines)
+
+
+def _monais(name: str, theirs: Container[str]) -> str:
+    """Return MONAI's name of a tensor of ours; nothing where it has none."""
+    others = (
+        name.partition(".")[2],
+        re.sub(r"^decoder\.heads\.(\d+)", r"up_layers.\1.head", name),
+        re.sub(r"^head\.", "class_layers.out.", name),
+    )
+    return next((other for other in (name, *others) if other in theirs), "")
+
+
+def _python(value: Any) -> str:
+    """Return an argument as Python reads it."""
+    if isinstance(value, type):
+        return f"__import__({value.__module__!r}, fromlist=['']).{value.__name__}"
+    return repr(value)
 
 
 @dataclass(frozen=True)
@@ -185,27 +292,24 @@ def _nnssl(tensors: Mapping[str, Tensor], manifest: Manifest, format: str) -> by
             f"format {format!r} needs the whole encoder; {lacking[0]!r} is not among these weights"
         )
     cite = network_facts(manifest.network).source.cite
-    buffer = io.BytesIO()
-    torch.save(
+    return _saved(
         {
             "network_weights": _doubled({name: _turned(value) for name, value in tensors.items()}),
             "nnssl_adaptation_plan": _adaptation(manifest),
             "citations": [{"type": "Architecture", "name": "ResEncL", "apa_citations": [cite]}],
             "trainer_name": f"bench {manifest.method}".strip(),
             OURS: manifest.to_dict(),
-        },
-        buffer,
+        }
     )
-    return buffer.getvalue()
 
 
 def _refusal(name: str, preset: str) -> str:
     """Return why nnU-Net cannot take a network, and what to do."""
     known = ", ".join("/".join(names) for names in ARCHITECTURES)
-    larger = [p for n, p in ARCHITECTURES if n == name]
+    presets = [p for n, p in ARCHITECTURES if n == name]
     way = (
-        f"use its preset {larger[0]!r} (--scale paper, or --set networks.NAME.preset={larger[0]})"
-        if larger
+        f"use its preset {' or '.join(presets)} (--set networks.NAME.preset={presets[0]})"
+        if presets
         else f"name it in the protocol ('bench init DIR --network {next(iter(ARCHITECTURES))[0]}' does)"
     )
     return f"nnU-Net cannot read network {name}/{preset}: it reads only {known}; {way} and pretrain again"
@@ -243,12 +347,13 @@ def _adaptation(manifest: Manifest) -> dict[str, Any]:
     size = [int(side) for side in reversed(manifest.crop)]
     given = manifest.recipe.get("spacing")
     spacing = [float(step) for step in reversed(given)] if given else None
+    name, stated = ARCHITECTURES[manifest.network, manifest.preset], architecture(manifest)
     style = "noresample" if spacing is None else "onemmiso" if spacing == [1, 1, 1] else "median"
     return {
         "architecture_plans": {
-            "arch_class_name": ARCHITECTURES[manifest.network, manifest.preset],
-            "arch_kwargs": None,  # the name says all
-            "arch_kwargs_requiring_import": None,
+            "arch_class_name": name or stated["network_class_name"],
+            "arch_kwargs": None if name else stated["arch_kwargs"],  # a name says all
+            "arch_kwargs_requiring_import": None if name else stated["_kw_requires_import"],
         },
         "pretrain_plan": {
             "dataset_name": "unknown",

@@ -99,7 +99,10 @@ STANDINS += [(_no_dict, "collections.defaultdict")]
 
 
 def read_weights(
-    path: Path, preset: str = "", output: bool = False, receiver: Callable[[], Model] | None = None
+    path: Path | str,
+    preset: str = "",
+    output: bool = False,
+    receiver: Callable[[], Model] | None = None,
 ) -> tuple[Tensors, Manifest]:
     """Return tensors under our keys (``encoder.*``, ``decoder.*``; on the CPU) and what they are for.
 
@@ -120,6 +123,7 @@ def read_weights(
         BenchError: one line that names the file: not readable, with code inside, damaged, of no known
             layout, of a size that no preset has, or with values that are not finite.
     """
+    path = Path(path)
     content = _content(path)
     if content is None:
         tensors, manifest = read(path)

@@ -60,7 +60,7 @@ class Manifest:
         return typed.build(cls, given, lambda keys: ": ".join(("manifest", *map(shown, keys))))
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
+def save(path: Path | str, tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
     """Write one file, whole or not at all: an interrupted write leaves the old one.
 
     Args:
@@ -71,6 +71,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
     Raises:
         BenchError: a weight or a buffer is not finite; nothing is written.
     """
+    path = Path(path)
     for name, value in tensors.items():
         if not finite(value):
             raise BenchError(
@@ -89,13 +90,14 @@ def finite(value: Tensor) -> bool:
     return bool(torch.isfinite(value).all())
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], Manifest]:
+def read(path: Path | str) -> tuple[dict[str, Tensor], Manifest]:
     """Return the tensors (on the CPU) and the manifest of a file that ``save`` wrote.
 
     Raises:
         BenchError: no such file, truncated or damaged, or without a manifest; names the file.
         Damaged: a job published another one.
     """
+    path = Path(path)
     try:
         digest.check(path)
         with safe_open(path, framework="pt", device="cpu") as file:

@@ -23,7 +23,7 @@ def nearest(
         crop: voxels along x, y, z.
         works: does a crop that the network can be trained on fit whoever else reads it?
     """
-    facts = network_facts(name)
+    facts = network_facts(f"{name}/{preset}")
     x, y, z = (
         sorted(range(step, side + (SIDES + 1) * step, step), key=lambda n, s=side: (abs(n - s), n))  # type: ignore[misc]
         for step, side in zip(facts.multiple, crop, strict=True)

@@ -23,7 +23,7 @@ SLOPE = 0.01  # of LeakyReLU: nnU-Net's, and torch's default, which nnssl takes
 
 
 class ResEncEncoder(Encoder):
-    """A stem and six stages of residual blocks; each stage but the first halves every side."""
+    """A stem and stages of residual blocks; each stage but the first halves every side."""
 
     input_weight = "stem.convs.0.conv.weight"
 
@@ -34,7 +34,7 @@ class ResEncEncoder(Encoder):
         self.widths = tuple(net.encoder.output_channels)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return maps at 1, 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's resolution."""
+        """Return maps at 1, 1/2, 1/4 and so on of the input's resolution."""
         x, maps = self.stem(x), []
         for stage in self.stages:
             x = stage(x)
@@ -43,9 +43,9 @@ class ResEncEncoder(Encoder):
 
 
 class ResEncDecoder(Decoder):
-    """Five levels, coarse to fine, each with a head of its own.
+    """One level less than the encoder, coarse to fine, each with a head of its own.
 
-    ``forward`` uses the finest head alone, so without deep supervision the other four (1x1
+    ``forward`` uses the finest head alone, so without deep supervision the others (1x1
     convolutions) get no gradient and keep their initial values; nnU-Net builds them all the same.
     """
 
@@ -62,7 +62,7 @@ class ResEncDecoder(Decoder):
         return self.seg_layers[-1](self._levels(features)[-1])
 
     def scales(self, x: Tensor, features: list[Tensor]) -> list[Tensor]:
-        """Return logits at 1, 1/2, 1/4, 1/8 and 1/16 of the input's resolution."""
+        """Return logits at 1, 1/2, 1/4 and so on of the input's resolution."""
         pairs = zip(self.seg_layers, self._levels(features), strict=True)
         return [head(level) for head, level in pairs][::-1]
 
@@ -87,7 +87,7 @@ def named_once(net: nn.Module) -> None:
 
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
-    """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
+    """Return encoder and decoder; any input whose sides its stages can halve can be read."""
     blocks = {"n_blocks_per_stage": list(wanted.size.blocks), "n_conv_per_stage_decoder": 1}
     net = built(ResidualEncoderUNet, wanted, **blocks)
     return ResEncEncoder(net), ResEncDecoder(net)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from monai.networks.nets import SegResNet
 from torch import Tensor, nn
 
@@ -50,16 +52,24 @@ class SegResNetDecoder(Decoder):
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     """Return encoder and decoder; any input whose sides are multiples of 8 can be read."""
+    net = SegResNet(**arguments(wanted))
+    encoder = SegResNetEncoder(net, tuple(wanted.size.filters * 2**level for level in range(4)))
+    return encoder, SegResNetDecoder(net)
+
+
+MONAI = SegResNet
+
+
+def arguments(wanted: Wanted) -> dict[str, Any]:
+    """Return what MONAI's class is built with."""
     size = wanted.size
     leaking = ("leakyrelu", {"negative_slope": size.slope, "inplace": True})
-    net = SegResNet(
-        3,
-        size.filters,
-        wanted.in_channels,
-        wanted.out_channels,
-        norm=("group", {"num_groups": size.groups}),
-        blocks_down=size.blocks,
-        act=leaking if size.slope else ("relu", {"inplace": True}),
-    )
-    encoder = SegResNetEncoder(net, tuple(size.filters * 2**level for level in range(4)))
-    return encoder, SegResNetDecoder(net)
+    return {
+        "spatial_dims": 3,
+        "init_filters": size.filters,
+        "in_channels": wanted.in_channels,
+        "out_channels": wanted.out_channels,
+        "norm": ("group", {"num_groups": size.groups}),
+        "blocks_down": size.blocks,
+        "act": leaking if size.slope else ("relu", {"inplace": True}),
+    }

@@ -5,7 +5,7 @@ Below the encoder and the decoder the names are MONAI's, but for the heads, whic
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from monai.networks.nets.segresnet_ds import SegResEncoder, SegResNetDS
 from torch import Tensor, nn
@@ -83,16 +83,24 @@ class SegResNetDSDecoder(Decoder):
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     """Return encoder and decoder; any input whose sides are multiples of 16 can be read."""
-    size, turned = wanted.size, wanted.size.axes == "SPL"
-    leaking = ("leakyrelu", {"negative_slope": size.slope, "inplace": True})
-    net = SegResNetDS(
-        3,
-        size.filters,
-        wanted.in_channels,
-        wanted.out_channels,
-        act=leaking if size.slope else "relu",
-        blocks_down=size.blocks,
-        dsdepth=len(size.blocks) - 1,
-    )
+    net, size, turned = SegResNetDS(**arguments(wanted)), wanted.size, wanted.size.axes == "SPL"
     widths = tuple(size.filters * 2**level for level in range(len(size.blocks)))
     return SegResNetDSEncoder(net.encoder, widths, turned), SegResNetDSDecoder(net, turned)
+
+
+MONAI = SegResNetDS
+
+
+def arguments(wanted: Wanted) -> dict[str, Any]:
+    """Return what MONAI's class is built with."""
+    size = wanted.size
+    leaking = ("leakyrelu", {"negative_slope": size.slope, "inplace": True})
+    return {
+        "spatial_dims": 3,
+        "init_filters": size.filters,
+        "in_channels": wanted.in_channels,
+        "out_channels": wanted.out_channels,
+        "act": leaking if size.slope else "relu",
+        "blocks_down": size.blocks,
+        "dsdepth": len(size.blocks) - 1,
+    }

@@ -161,10 +161,10 @@ class AmaesUNetSize:
 
 @dataclass(frozen=True)
 class ResEncSize:
-    """Widths and residual blocks of the six stages; groups of each norm."""
+    """Widths and residual blocks of the stages; groups of each norm."""
 
-    features: tuple[int, int, int, int, int, int]
-    blocks: tuple[int, int, int, int, int, int]
+    features: tuple[int, ...]
+    blocks: tuple[int, ...]
     groups: int | None = None  # None: instance norm with weight and bias, as published
 
 

@@ -85,18 +85,23 @@ class SwinUnetrDecoder(Decoder):
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
+    net = SwinUNETR(**arguments(wanted))
+    return SwinUnetrEncoder(net.swinViT, wanted.size.feature), SwinUnetrDecoder(net)
+
+
+MONAI = SwinUNETR
+
+
+def arguments(wanted: Wanted) -> dict[str, Any]:
+    """Return what MONAI's class is built with."""
     size = wanted.size
-    norm = ("group", {"num_groups": size.groups}) if size.groups else "instance"
-    # MONAI's annotation asks for a module where its code calls a class
-    merging: Any = LegacyMerging if size.merging == "legacy" else "merging"
-    net = SwinUNETR(
-        wanted.in_channels,
-        wanted.out_channels,
-        depths=size.depths,
-        num_heads=size.heads,
-        feature_size=size.feature,
-        norm_name=norm,
-        downsample=merging,
-        use_v2=size.v2,
-    )
-    return SwinUnetrEncoder(net.swinViT, size.feature), SwinUnetrDecoder(net)
+    return {
+        "in_channels": wanted.in_channels,
+        "out_channels": wanted.out_channels,
+        "depths": size.depths,
+        "num_heads": size.heads,
+        "feature_size": size.feature,
+        "norm_name": ("group", {"num_groups": size.groups}) if size.groups else "instance",
+        "downsample": LegacyMerging if size.merging == "legacy" else "merging",
+        "use_v2": size.v2,
+    }

@@ -9,6 +9,8 @@ under group norm. Both are close together then; the difference is measured in th
 
 from __future__ import annotations
 
+from typing import Any
+
 from monai.networks.nets import BasicUNet
 from torch import Tensor, nn
 
@@ -59,7 +61,19 @@ class UNetDecoder(Decoder):
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     """Return encoder and decoder; any input whose sides are multiples of 16 can be read."""
-    size, dims = wanted.size, wanted.dims
-    norm = ("group", {"num_groups": size.groups})
-    net = BasicUNet(dims, wanted.in_channels, wanted.out_channels, size.features, norm=norm)
-    return UNetEncoder(net, size.features[:5], dims), UNetDecoder(net, dims)
+    net, dims = BasicUNet(**arguments(wanted)), wanted.dims
+    return UNetEncoder(net, wanted.size.features[:5], dims), UNetDecoder(net, dims)
+
+
+MONAI = BasicUNet
+
+
+def arguments(wanted: Wanted) -> dict[str, Any]:
+    """Return what MONAI's class is built with."""
+    return {
+        "spatial_dims": wanted.dims,
+        "in_channels": wanted.in_channels,
+        "out_channels": wanted.out_channels,
+        "features": wanted.size.features,
+        "norm": ("group", {"num_groups": wanted.size.groups}),
+    }

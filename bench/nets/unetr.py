@@ -6,7 +6,7 @@ autoencoders: their targets are then the very vectors that the Linear reads.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from monai.networks.nets import UNETR
@@ -120,20 +120,28 @@ class UnetrDecoder(Decoder):
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     """Return encoder and decoder; it reads inputs of exactly ``crop`` (its positions are learned)."""
-    size = wanted.size
-    net = UNETR(
-        wanted.in_channels,
-        wanted.out_channels,
-        wanted.crop,
-        feature_size=size.feature,
-        hidden_size=size.hidden,
-        mlp_dim=size.mlp,
-        num_heads=size.heads,
-        proj_type="perceptron",
-    )
+    net, size = UNETR(**arguments(wanted)), wanted.size
     vit = net.vit
     vit.blocks = cast(nn.ModuleList, vit.blocks[: size.layers])  # MONAI's UNETR always makes 12
     for block in vit.blocks:
         # MONAI 1.6 builds this norm and never calls it: it would be counted, saved and decayed
         block.norm_cross_attn = nn.Identity()
     return UnetrEncoder(vit, size, wanted.crop), UnetrDecoder(net)
+
+
+MONAI = UNETR
+
+
+def arguments(wanted: Wanted) -> dict[str, Any]:
+    """Return what MONAI's class is built with."""
+    size = wanted.size
+    return {
+        "in_channels": wanted.in_channels,
+        "out_channels": wanted.out_channels,
+        "img_size": wanted.crop,
+        "feature_size": size.feature,
+        "hidden_size": size.hidden,
+        "mlp_dim": size.mlp,
+        "num_heads": size.heads,
+        "proj_type": "perceptron",
+    }

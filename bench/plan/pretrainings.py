@@ -307,7 +307,7 @@ def probing(
         text = f"is {probe.every} steps, but the pretraining has only {steps}; use at most {steps}"
         raise Misstated("probe.every", text)
     with of_probe("levels"):
-        catalog.check_levels(arm.pretrained.network, probe.levels or (), "levels")
+        catalog.check_levels(arm.pretrained.full_name, probe.levels or (), "levels")
     with of_probe("dataset"):
         dataset = cohorts.dataset(probe.dataset)
         if not dataset.labels or dataset.task not in (MAPS, CLASSIFICATION):

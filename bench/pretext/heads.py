@@ -42,7 +42,7 @@ def mlp(widths: list[int], norm: Norm) -> nn.Sequential:
 
 def width_of(network: Network, pool: Pool) -> int:
     """Return the length of the vectors that ``vectors`` makes of a network's crops."""
-    cells = catalog.cells(network.name, network.crop)[-1] if pool == "flatten" else ()
+    cells = catalog.cells(network.full_name, network.crop)[-1] if pool == "flatten" else ()
     return network.encoder.widths[-1] * prod(cells)
 
 

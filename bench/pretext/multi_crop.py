@@ -99,7 +99,7 @@ def check_small(network: Network, params: MultiCrop) -> None:
         if network_facts(network.name).tokens:
             check_crop(network.name, network.preset, small)
         else:
-            check_view(network.name, small, "small views (local_crop)")
+            check_view(network.full_name, small, "small views (local_crop)")
     except BenchError as error:
         raise params.refusal(f"{error}; set local_crop, or locals: 0") from None
 

@@ -445,7 +445,7 @@ def _reads(protocol: Protocol, reader: Reader, crop: Triple) -> bool:
     try:
         params = registry.load("method", row.method).make_params(row.params)
         params.check(crop, recipe)
-        params.check_batch(reader.net.network, crop, section.batch, 1)
+        params.check_batch(reader.net.full_name, crop, section.batch, 1)
     except BenchError:
         return False
     return True

@@ -131,6 +131,11 @@ class Net:
     preset: str = "base"  # name of its size
     crop: Triple = (96, 96, 96)  # size in voxels along x, y, z
 
+    @property
+    def full_name(self) -> str:
+        """``NETWORK/PRESET``, as the table of networks takes it."""
+        return f"{self.network}/{self.preset}"
+
 
 @dataclass(frozen=True)
 class Mix:

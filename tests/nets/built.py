@@ -24,16 +24,17 @@ def count(module):
 def library(features, blocks, channels=(1, 2), norm=nn.InstanceNorm3d, supervised=False, seed=4):
     """Return nnU-Net's network as nnssl's ``get_res_enc_l`` builds it, of any size and norm."""
     torch.manual_seed(seed)
+    deeper = len(features) - 1
     return ResidualEncoderUNet(
         channels[0],
-        6,
+        1 + deeper,
         list(features),
         nn.Conv3d,
-        [[3] * 3] * 6,
-        [[1] * 3, *[[2] * 3] * 5],
+        [[3] * 3] * (1 + deeper),
+        [[1] * 3, *[[2] * 3] * deeper],
         list(blocks),
         channels[1],
-        [1] * 5,
+        [1] * deeper,
         conv_bias=True,
         norm_op=norm,
         norm_op_kwargs={"eps": 1e-5, "affine": True},

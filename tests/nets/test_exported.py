@@ -102,6 +102,23 @@ def test_the_plan_has_every_field_and_sizes_from_z_to_x(tmp_path, net):
     assert "Isensee" in cited["apa_citations"][0] and cited.keys() >= {"type", "name"}
 
 
+def test_a_preset_of_four_stages_states_four_in_the_plan(tmp_path):
+    net = built("resenc_unet", "small", (2, 3), (16, 16, 24)).eval()
+    manifest = replace(MANIFEST, preset="small", out_channels=3)
+    content = exchanged(tmp_path, net.state_dict(), manifest)
+    theirs = library((8, 16, 32, 64), (1, 3, 4, 6), (2, 3)).eval()
+    theirs.load_state_dict(content["network_weights"])
+    x = torch.randn(1, 2, 16, 16, 24)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), turned(theirs(turned(x))), rtol=1e-4, atol=1e-4)
+    plan, stated = content["nnssl_adaptation_plan"], exported.architecture(manifest)
+    # of such a name nnU-Net's trainer builds what the arguments say
+    assert plan["architecture_plans"]["arch_class_name"].endswith("ResidualEncoderUNet")
+    assert plan["architecture_plans"]["arch_kwargs"] == stated["arch_kwargs"]
+    assert plan["architecture_plans"]["arch_kwargs_requiring_import"][:2] == ["conv_op", "norm_op"]
+    assert stated["arch_kwargs"]["strides"] == [[1] * 3, [2] * 3, [2] * 3, [2] * 3]
+
+
 def test_weights_without_a_spacing_say_so(tmp_path, net):
     content = exchanged(tmp_path, encoder_of(net), replace(MANIFEST, recipe={"spacing": None}))
     plan = content["nnssl_adaptation_plan"]
@@ -109,7 +126,7 @@ def test_weights_without_a_spacing_say_so(tmp_path, net):
     assert read_weights(tmp_path / "a.pth")[1].recipe == {"spacing": None}
 
 
-@pytest.mark.parametrize("format", exported.FORMATS)
+@pytest.mark.parametrize("format", ["safetensors", *exported.FOR_NNUNET])
 def test_what_is_exported_comes_back_equal(tmp_path, net, format):
     path = (tmp_path / "a").with_suffix(exported.FORMATS[format][0])
     write(path, encoder_of(net), MANIFEST, format)
@@ -128,7 +145,8 @@ def test_a_view_does_not_drag_its_storage_along(tmp_path, net):
 
 def test_the_published_size_is_what_nnunet_builds_by_that_name():
     # nnunetv2/utilities/get_network_via_name.py
-    assert exported.ARCHITECTURES == {("resenc_unet", "base"): "ResEncL"}
+    names = {("resenc_unet", "small"): "", ("resenc_unet", "base"): "ResEncL"}
+    assert names == exported.ARCHITECTURES
     size = preset("resenc_unet", "base").size
     assert size == ResEncSize((32, 64, 128, 256, 320, 320), (1, 3, 4, 6, 6, 6))
 
@@ -136,7 +154,7 @@ def test_the_published_size_is_what_nnunet_builds_by_that_name():
 def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, net):
     tensors, tiny = encoder_of(net), replace(MANIFEST, preset="tiny")
     lacking = {k: v for k, v in tensors.items() if "stages.2" not in k}
-    with refused("use its preset 'base' .--scale paper, or --set networks"):
+    with refused("use its preset small or base or thin .--set networks.NAME.preset=small"):
         write(tmp_path / "a.pth", tensors, tiny, "nnssl")
     with refused(r"whole encoder; 'encoder\.stages\.2\."):
         write(tmp_path / "a.pth", lacking, MANIFEST, "nnssl")

@@ -11,7 +11,17 @@ from torch.nn.functional import avg_pool3d, normalize
 
 from bench.errors import BenchError
 from bench.nets import classifier, network, network_names, presets
-from bench.nets.catalog import CATALOG, check_batch, check_crop, check_task, check_view
+from bench.nets.catalog import (
+    CATALOG,
+    cells,
+    check_batch,
+    check_crop,
+    check_levels,
+    check_task,
+    check_view,
+    network_facts,
+)
+from bench.nets.nearest import nearest
 from bench.nets.primus import Block, Rotary
 from bench.nets.unet import UNetEncoder
 
@@ -282,6 +292,27 @@ def test_every_default_crop_can_be_read_and_sizes_grow():
         assert [check_crop(name, p) for p in presets(name)] == [
             p.crop for p in CATALOG[name].presets.values()
         ]
+
+
+def test_a_preset_with_fewer_stages_reads_what_these_can_halve():
+    net = built("resenc_unet", "small", crop=(16, 8, 8)).train()
+    facts = network_facts(net.full_name)
+    shapes = [tuple(m.shape[2:]) for m in net.encoder(torch.randn(1, 1, 16, 8, 8))]
+    assert (
+        shapes
+        == cells(net.full_name, (16, 8, 8))
+        == [(16 // n, 8 // n, 8 // n) for n in (1, 2, 4, 8)]
+    )
+    assert len(net.scales(torch.randn(1, 1, 16, 8, 8))) == facts.scales == 3
+    assert (
+        network_facts("resenc_unet") == network_facts("resenc_unet/base") == CATALOG["resenc_unet"]
+    )
+    assert nearest("resenc_unet", "small", (36, 50, 37)) == (32, 48, 40)
+    for crop, message in (((8, 8, 8), "instance norm"), ((12, 8, 8), "must be a multiple of 8")):
+        with refused(message):
+            check_crop("resenc_unet", "small", crop)
+    with refused("has 4 levels, 0 to 3, and no level 4"):
+        check_levels("resenc_unet/small", [4], "levels")
 
 
 @pytest.mark.parametrize("name", [n for n in network_names() if CATALOG[n].batch_norm])

@@ -191,7 +191,7 @@ class FinetuneSpec(TrainingKind):
     def _refuse_probe(self) -> None:
         """Levels that the encoder does not have, intensities of what has no voxels to score."""
         probe, net = self.finetune.probe, self.network
-        catalog.check_levels(net.network, probe.levels or (), "finetune.probe.levels")
+        catalog.check_levels(net.full_name, probe.levels or (), "finetune.probe.levels")
         if self.has_features and (probe.intensity or probe.levels is not None):
             raise BenchError(
                 "finetune.probe: features from files are used unchanged; leave 'levels' and 'intensity' "

@@ -149,7 +149,7 @@ class PretrainSpec(TrainingKind):
             raise BenchError(f"{called} {needs}, got {training.batch}")
         params = self.method.typed_params
         params.check_data(self.data)
-        params.check_batch(net.network, net.crop, training.batch, plan.processes)
+        params.check_batch(net.full_name, net.crop, training.batch, plan.processes)
         for recipe in recipes[: len(self.data)]:
             params.check(net.crop, recipe)
         for shape in plan.volumes.get(self.volumes_key(job.needs), ()):
@@ -192,5 +192,5 @@ class PretrainSpec(TrainingKind):
         from bench.method import forward_flops  # which loads torch
 
         net, method = self.network, self.method
-        facts, size = catalog.network_facts(net.network), catalog.preset(net.network, net.preset)
+        facts, size = catalog.network_facts(net.full_name), catalog.preset(net.network, net.preset)
         return forward_flops(method.method, method.typed_params, facts, size, net.crop)
