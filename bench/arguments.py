@@ -209,6 +209,7 @@ metrics', 'all', or 'lesions' (all lesion metrics); default: dice,iou,hd,hd95
 --labels VALUES  score only these labels, separated by commas; default: every label in the files
 --regions NAME  score the regions of a data set instead of labels, e.g. brats
 --ignore VALUE  ignore voxels where the reference has this value, because nobody labelled them
+--map VALUES ()  score values of the predictions as other labels, e.g. 255=1 or 1=10,2=20
 --convention medpy|monai|deepmind  compute surface metrics as this library does; default: medpy; for several \
 predictions all three
 --empty default|brats|skip (default)  set the rule for empty masks; if both masks are empty, default and skip \
