@@ -103,7 +103,7 @@ protocols PROTOCOL...  a protocol file, a name that 'bench list protocols' print
 --scale paper|pilot|smoke  use the results of this scale; default: the scale of the last run
 {OUT}
 --to DIR  write the report to DIR; default: OUT/reports/<name>; a bundle needs this flag
---plain  print as papers do, without verdicts, intervals and ranks
+--plain  only print tables as papers do, without verdicts, intervals and ranks; no file is written
 --paper DIR  write no page; write files for a paper to DIR: a LaTeX file for each table, and sentences.txt
 --table -> tables NAME...  with --paper: write only this table (its file name without .tex)
 --serve  serve the reports to a browser on this machine, and redraw them while a run continues
