@@ -69,7 +69,7 @@ def write(
     to.mkdir(parents=True, exist_ok=True)
     drawn = refresh(contents.figures, to) if figures else ()
     index.put(index.summary(report, contents.groups, contents.sentence, contents.control), to)
-    if contents.groups or (not plain and any(uncompared(report))):
+    if contents.groups or any(uncompared(report)):
         _put(to / "verdicts.csv", verdicts_csv(report, contents.groups))
     else:
         (to / "verdicts.csv").unlink(missing_ok=True)
