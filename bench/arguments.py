@@ -14,14 +14,14 @@ from typing import Any, NoReturn
 # A command is a block of COMMANDS: its name and what it does, then a line for each flag, `> ` more help, and
 # `$ ` two examples. A flag has its name, and two spaces before what its help says:
 #     --quiet/-q         a switch, with another name       --out DIR (runs)    a value, and its default
-#     --scale paper|smoke  one of these                    --only KEY=VALUE...  may be repeated: a list
+#     --scale paper|smoke  one of these                    --only KEY=VALUE...  may be repeated (help says so)
 #     --method NAME!     a flag that must be given         [name NAME]  an argument that may be left out
 #     directory DIR      an argument: its name in code, and in the help; with `...` at least one
 # `| ` before a line: at most one of such flags is given. `-> ` after a name: what the code calls the flag.
 OUT = "--out DIR (runs)  use DIR as the output folder; default: runs"
 DATA = "--data DIR  find the data sets in DIR, one folder each; default: environment variable BENCH_DATA"
 PROTOCOLS = "protocols PROTOCOL...  a protocol file, or a name that 'bench list protocols' prints"
-PLUGINS = "--plugins PATH...  load your own plugins from this file or folder; may be repeated"
+PLUGINS = "--plugins PATH...  load your own plugins from this file or folder"
 CORES = f"--workers N ({os.cpu_count() or 1})  read at most N cases at once; default: one per core"
 JSON = "--json  print JSON instead of text"
 NETWORKS = """amaes_unet|genesis_unet3d|genesis_unet3d_light|pgl_resnet50|plain_unet|primus|resenc_unet|segresnet|\
@@ -36,8 +36,7 @@ RUN = """\
 --keep-unfinished  continue unfinished trainings even if another version of the code began them
 | --quiet/-q  print only warnings, failures, and where the table is
 | --lines  print plain lines as in a log file, without progress bars and colours
---log tensorboard|mlflow|wandb...  also send curves, settings, scores and tables to this tracker; \
-may be repeated"""
+--log tensorboard|mlflow|wandb...  also send curves, settings, scores and tables to this tracker"""
 PLAN = f"""\
 {PROTOCOLS}
 --scale paper|pilot|smoke  use this scale; default: the scale that the protocol sets
@@ -47,10 +46,9 @@ PLAN = f"""\
 {WHERE}
 {PLUGINS}
 --only KEY=VALUE...  run only the cells where KEY is VALUE; KEY is method, network, dataset, section, \
-fraction, fold, seed or row; may be repeated: the same KEY twice means 'or', different KEYs mean 'and'
---set -> sets KEY=VALUE...  set a key of the protocol, e.g. finetune.optimiser.lr=1e-3; may be repeated
---records DIR...  copy scores from this output folder or bundle; cells that have scores there are not run; \
-may be repeated
+fraction, fold, seed or row; the same KEY twice means 'or', different KEYs mean 'and'
+--set -> sets KEY=VALUE...  set a key of the protocol, e.g. finetune.optimiser.lr=1e-3
+--records DIR...  copy scores from this output folder or bundle; cells that have scores there are not run
 --redo changed|  rerun jobs made by an older version of the code, and everything that depends on them"""
 COMMANDS = f"""
 run  run protocols and draw their tables
@@ -75,9 +73,9 @@ track TRACK  a protocol with stored results: a file, or a name that 'bench list 
 {PLUGINS}
 --records DIR  compare with the results in this output folder or bundle; default: those in results/
 --network NAME  train on this network of the protocol; default: the network of its first row
---params KEY=VALUE...  set a parameter of the method; may be repeated
+--params KEY=VALUE...  set a parameter of the method
 --pretrain KEY=VALUE...  change a setting of the method's pretraining, e.g. crop=[24,32,24], steps=2000 or \
-optimiser.lr=1e-4; may be repeated
+optimiser.lr=1e-4
 {OUT}
 {DATA}
 {WHERE}
@@ -105,9 +103,9 @@ protocols PROTOCOL...  a protocol file, a name that 'bench list protocols' print
 --scale paper|pilot|smoke  use the results of this scale; default: the scale of the last run
 {OUT}
 --to DIR  write the report to DIR; default: OUT/reports/<name>; a bundle needs this flag
---plain  print as papers do, without verdicts, intervals and ranks
+--plain  only print tables as papers do, without verdicts, intervals and ranks; no file is written
 --paper DIR  write no page; write files for a paper to DIR: a LaTeX file for each table, and sentences.txt
---table -> tables NAME...  with --paper: write only this table (its file name without .tex); may be repeated
+--table -> tables NAME...  with --paper: write only this table (its file name without .tex)
 --serve  serve the reports to a browser on this machine, and redraw them while a run continues
 --port N  with --serve: use this port; 0 picks a free port; default: 8321
 $ bench report pilot_lasc  # draw it again from the stored results
@@ -157,15 +155,15 @@ CSV or JSON file that lists the patient of each case
 pretraining are not treated as independent
 --wide methods|targets|metrics|cases  set what the columns are, if several columns hold scores (a wide table)
 --only KEY=VALUE...  use only rows where KEY has this VALUE; KEY is a column, or method, dataset, target or \
-metric; may be repeated: values of one KEY are joined by 'or', different KEYs by 'and'
---without COLUMN...  ignore this column; may be repeated
+metric; the same KEY twice means 'or', different KEYs mean 'and'
+--without COLUMN...  ignore this column
 | --higher  treat higher scores as better, for a metric that bench does not know
 | --lower  treat lower scores as better, for a metric that bench does not know
 --unit 1|%  say that Dice and similar scores are from 0 to 1, or in percent; default: told by the values
 --infinite NUMBER  count an infinite distance as NUMBER; 'missing' leaves it out
 --region SIZE  set the equivalence margin, in the unit of the file; default: 0.01 for Dice and similar scores
 --require SENTENCE...  require 'A better than B' ('worse than', 'equivalent to') on every data set, by the \
-first metric; may be repeated
+first metric
 --to DIR  also write the results to DIR: a web page, and Markdown, LaTeX and CSV files
 {JSON}
 > Columns are recognised by their names. The first table that is printed shows how each column was read. '-' in \
@@ -203,7 +201,7 @@ $ bench phantom btcv DATA  # ten scans in DATA/btcv
 $ bench phantom acdc DATA --cases 4 --seed 1
 
 score  score label maps from any tool against a reference
---prediction P...!  score this volume, picture or folder; repeat the flag to rank several predictions
+--prediction P...!  score this volume, picture or folder; several predictions are ranked
 --reference R!  compare with this volume, picture or folder; files of two folders are paired by name without \
 suffix
 --metrics NAMES (dice,iou,hd,hd95)  compute these metrics, separated by commas: names from 'bench list \
@@ -211,6 +209,7 @@ metrics', 'all', or 'lesions' (all lesion metrics); default: dice,iou,hd,hd95
 --labels VALUES  score only these labels, separated by commas; default: every label in the files
 --regions NAME  score the regions of a data set instead of labels, e.g. brats
 --ignore VALUE  ignore voxels where the reference has this value, because nobody labelled them
+--map VALUES ()  score values of the predictions as other labels, e.g. 255=1 or 1=10,2=20
 --convention medpy|monai|deepmind  compute surface metrics as this library does; default: medpy; for several \
 predictions all three
 --empty default|brats|skip (default)  set the rule for empty masks; if both masks are empty, default and skip \
@@ -249,7 +248,7 @@ the network for nnU-Net's plans; submission writes a job's predictions for a cha
 --plans FILE  with --format nnunet: also write a copy of FILE, a plans file that nnU-Net made for its data set, \
 with the network of these weights
 --only KEY=VALUE...  pick one job of a row with several; KEY is seed, pretrain_seed, fold, fraction, dataset, \
-protocol, scale, or kind (pretrain, finetune); may be repeated
+protocol, scale, or kind (pretrain, finetune)
 {OUT}
 $ bench export simclr3d --to weights.safetensors --only seed=0  # the row's pretraining, of seed 0
 $ bench export 3f2a --to checkpoint.pth --format nnunet  # the job whose id begins with 3f2a, for nnU-Net
@@ -283,7 +282,8 @@ folder DIR  the folder of the scans
 --labels NAMES ()  name the labels, e.g. 1=liver,2=tumour
 --channels NAMES ()  name the channels, e.g. CT, or T1,FLAIR
 --image PATTERN...  find scans in another layout by this pattern: '*/T1.nii.gz'; give one for each channel
---label PATTERN  find their label maps by this pattern, with the same wildcards: '*/mask.nii.gz'
+--label PATTERN...  find their label maps by this pattern, with the same wildcards: '*/mask.nii.gz'; give one for \
+each organ if every organ has a file of its own: they become the labels 1, 2, ... of one label map
 --links DIR  with --image: write links to the files, in MSD layout, to this folder; default: the scans' folder \
 with _msd at the end of its name
 --patients PATTERN  if patients have several cases: a regular expression whose group is the patient of a case
@@ -376,7 +376,8 @@ def _options(line: str) -> tuple[list[str], dict[str, Any]]:
     for key, given in (("dest", part["dest"]), ("required", bool(part["required"]))):
         options |= {key: given} if given else {}
     if part["many"]:
-        options |= {"action": "append", "default": []} if flag else {"nargs": "+"}
+        repeats = {"action": "append", "default": [], "help": f"{part['help']}; may be repeated"}
+        options |= repeats if flag else {"nargs": "+"}
     elif part["optional"]:
         options["nargs"] = "?"
     if value and "|" in value:
@@ -386,13 +387,48 @@ def _options(line: str) -> tuple[list[str], dict[str, Any]]:
     return names, options
 
 
+class _Store(argparse._StoreAction):
+    """Takes one value; a second is refused, however its flag is spelled."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, flag: Any = None) -> None:
+        if flag:
+            several = self.metavar in ("NAMES", "VALUES", "LEVELS")
+            parser.refuse_second("/".join(self.option_strings), values, "," if several else "")
+        super().__call__(parser, namespace, values, flag)
+
+
+class _Append(argparse._AppendAction):
+    """Adds its values up; of settings, a second one of a key is refused."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, flag: Any = None) -> None:
+        key, equals, value = str(values).partition("=")
+        if equals and self.metavar == "KEY=VALUE" and self.dest != "only":
+            parser.refuse_second(f"{self.option_strings[-1]} {key.strip()}", value)
+        super().__call__(parser, namespace, values, flag)
+
+
 class _Parser(argparse.ArgumentParser):
     """Tells a mistake in one line, with the nearest word that there is."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.given = dict[str, Any]()  # values by flag
+        for name, action in ((None, _Store), ("append", _Append)):
+            self.register("action", name, action)
+
+    def refuse_second(self, flag: str, value: Any, separator: str = "") -> None:
+        """Refuse a flag that was given before; ``separator``: between the values that it takes."""
+        if flag in self.given:
+            first = self.given[flag]
+            once = f" as {first}{separator}{value}" if separator else ""
+            self.error(f"{flag}: given twice, {first} and {value}; give it once{once}")
+        self.given[flag] = value
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Return what was parsed; without a word print the commands."""
         words = sys.argv[1:] if args is None else list(args)
         is_command = self.get_default("command") is not None
+        self.given.clear()
         if not is_command and not words:
             print(_overview())  # noqa: T201 - as argparse's own help
             self.exit()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import chain, product
@@ -13,7 +13,7 @@ import numpy as np
 
 from bench import registry
 from bench.dataset import clean
-from bench.errors import BenchError, printable, unknown
+from bench.errors import BenchError, first_of, printable, unknown
 from bench.metrics import CONVENTIONS, Score
 from bench.metrics.grid import Grid, blanked, index_of, long_axes
 from bench.metrics.pooled import DICE, Pooled
@@ -42,6 +42,7 @@ CONTRACT = ("case", "target", "metric", "value", "unit")  # the keys of a row of
 COUNTS = {"dice": "dc", "iou": "jc", "relative_volume_error": "ravd"}
 ALL = ""  # in place of a case, in the row of a metric over all of them
 ALL_LABELS = Wanted()
+SHOWN = 5  # values that a line names
 Row = dict[str, Any]
 
 
@@ -82,8 +83,9 @@ def score_several(
 
     Returns:
         Rows ``{case, target, metric, value, unit}`` (undefined: None) and the keys ``status``, ``prediction``,
-        ``convention`` and ``medpy`` (was it compared with MedPy's?); every prediction has a row for every
-        target. The case of a metric over all cases at once is empty. And one line for every difference above
+        ``convention``, ``medpy`` (was it compared with MedPy's?) and ``values`` (those but 0 of both files);
+        every prediction has a row for every target. The case of a metric over all cases at once is empty. And
+        one line for every difference above
         1e-6 between MedPy's number and ours.
 
     Raises:
@@ -104,10 +106,12 @@ def score_several(
         )
     partners = {name: pairs(path, reference) for name, path in _named(predictions).items()}
     files = list(chain.from_iterable(cases.values() for cases in partners.values()))
+    values = {file: _values(file) for pair in files for file in pair}
     of_all = DICE in metrics
     if wanted.every and (len(files) > 1 or of_all):
         # A label that one case lacks in both volumes is a result too: null, or what `empty` makes of it.
-        wanted = replace(wanted, labels=values_of(files, wanted.ignore))
+        sides = ({v for pair in files for v in values[pair[side]]} for side in (0, 1))
+        wanted = replace(wanted, labels=sorted(set().union(*wanted.labels_of(*sides))))
     rows: list[Row] = []
     differences: list[str] = []
     targets = wanted.targets(())
@@ -115,21 +119,27 @@ def score_several(
         pooled = Pooled(targets, empty) if of_all else None
         for case, pair in case_pairs.items():
             prediction, true, grid = _read(*pair, ignore_geometry=ignore_geometry)
-            volumes = *blanked(prediction, true, wanted.ignore), grid
+            volumes = *blanked(wanted.mapped(prediction), true, wanted.ignore), grid
             scored = _compared(pair[0], volumes, requests, wanted)
             if pooled is not None:
                 pooled.add(*volumes[:2])
             for request, scores in zip(requests, scored, strict=True):
                 again = checked if request is requests[0] else ()
                 more: Row = {"prediction": name, "convention": request.convention}
+                both = tuple(values[file] for file in pair)
                 rows += [
-                    _row(case, s) | more | {"medpy": _has_partner(s, again, grid)} for s in scores
+                    _row(case, s) | more | {"medpy": _has_partner(s, again, grid), "values": both}
+                    for s in scores
                 ]
             where = f"{name}, {case}" if len(partners) > 1 else case
             compared = [score for score in scored[0] if _has_partner(score, checked, grid)]
             differences += _differences(where, compared, volumes, wanted)
         for request, score in product(requests, [] if pooled is None else pooled.scores()):
             more = {"prediction": name, "convention": request.convention, "medpy": False}
+            columns = zip(*case_pairs.values(), strict=True)
+            more["values"] = tuple(
+                {v for file in column for v in values[file]} for column in columns
+            )
             rows.append(_row(ALL, score) | more)
     return rows, differences
 
@@ -184,11 +194,9 @@ def _named(predictions: tuple[Path, ...]) -> dict[str, Path]:
     return named
 
 
-def values_of(files: Iterable[tuple[Path, Path]], ignore: int | None = None) -> list[int]:
-    """Return every value but 0 of some pairs of files, void left out, ascending."""
-    each = {file for pair in files for file in pair}
-    values = {int(v) for file in each for v in np.unique(read_label(file).array)}
-    return sorted(values - {0, ignore})
+def _values(file: Path) -> set[int]:
+    """Return every value of a label map but 0."""
+    return {int(v) for v in np.unique(read_as_stored(file).array)} - {0}
 
 
 def region_set(name: str) -> dict[str, tuple[int, ...]]:
@@ -293,15 +301,17 @@ def gaps(predictions: tuple[Path, ...], reference: Path) -> list[str]:
     return lines
 
 
-def strangers(predictions: tuple[Path, ...], reference: Path, wanted: Wanted) -> list[str]:
+def strangers(rows: list[Row], wanted: Wanted) -> list[str]:
     """Return one line for each kind of value that is chosen and occurs nowhere, or that no region holds."""
-    if wanted == ALL_LABELS:
-        return []
-    files = list(chain.from_iterable(pairs(p, reference).values() for p in predictions))
-    lines, present = [], values_of(files)
+    lines = []
+    predicted, true = (sorted({v for row in rows for v in row["values"][side]}) for side in (0, 1))
+    present = sorted({*wanted.labels_of({*predicted}, set())[0], *true})
     occurring = ", ".join(map(str, present)) or "none"
     chosen = [v for v in wanted.labels or () if v and v not in present]
-    if wanted.ignore and wanted.ignore not in values_of((true, true) for _, true in files):
+    if gone := [v for v in wanted.mapping if v not in predicted]:
+        there = ", ".join(map(str, predicted)) or "none"
+        lines.append(f"--map: value {gone[0]} is in no prediction; there are {there}")
+    if wanted.ignore and wanted.ignore not in true:
         lines.append(f"--ignore: value {wanted.ignore} is in no reference, so nothing is left out")
     if chosen:
         lines.append(f"--labels: value {chosen[0]} is in no file; there are {occurring}")
@@ -309,6 +319,49 @@ def strangers(predictions: tuple[Path, ...], reference: Path, wanted: Wanted) ->
         inside = {*chain.from_iterable(wanted.regions.values())}
         if outside := sorted({*present} - inside - {wanted.ignore}):
             lines.append(f"--regions: value {outside[0]} is in no region and counts as background")
+    return lines
+
+
+def unmet(rows: list[Row], wanted: Wanted) -> list[str]:
+    """Return a line for each prediction whose label values are others than its references'.
+
+    Either both sides have a value that the other has in no case, or a case has no value in common and one of its
+    values is such. An empty map is no such case.
+    """
+    lines, scored = [], {*chain.from_iterable(wanted.targets(()).values())}
+    pairs_by_name: dict[str, dict[str, tuple[set[int], set[int]]]] = {}
+    for row in rows:
+        labels = wanted.labels_of(*row["values"])
+        pairs_by_name.setdefault(row["prediction"], {})[row["case"]] = labels
+    for name, cases in pairs_by_name.items():
+        predicted, true = (set[int]().union(*side) for side in zip(*cases.values(), strict=True))
+        alone = predicted - true, true - predicted
+        disjoint = {
+            case: pair
+            for case, pair in cases.items()
+            if case != ALL
+            and all(pair)
+            and not pair[0] & pair[1]
+            and (pair[0] | pair[1]) & (alone[0] | alone[1])
+        }
+        if not (all(alone) or disjoint) or (scored and not scored & (alone[0] | alone[1])):
+            continue
+        found = [
+            f"{first_of(sorted(values), SHOWN)} in no {side}"
+            for values, side in zip(alone, ("reference", "prediction"), strict=True)
+            if values
+        ]
+        if disjoint:
+            found.append(
+                f"{len(disjoint)} of {len(cases.keys() - {ALL})} cases share none, first {next(iter(disjoint))}"
+            )
+        fit = alone if all(alone) else next(iter(disjoint.values()))
+        way = "VALUE=LABEL"
+        if len(fit[0]) == len(fit[1]):
+            way = ",".join(f"{a}={b}" for a, b in zip(*map(sorted, fit), strict=True))
+        lines.append(
+            f"{name}: label values do not meet: {', '.join(found)}; if they mean the same, --map {way} scores them so"
+        )
     return lines
 
 

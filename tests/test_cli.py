@@ -279,6 +279,33 @@ def test_a_command_that_does_not_parse_exits_2_with_one_line(say, words, message
     assert message in err and "--help' shows all)" in err
 
 
+TWICE = {
+    "run x --out a --ou=b": "--out: given twice, a and b; give it once (",
+    "run x --workers 1 --jobs 2": "--workers/--jobs: given twice, 1 and 2",
+    "plan x --scale pilot --scale pilot": "--scale: given twice",
+    "score --labels 1 --prediction a --prediction b --labels 2": "--labels: given twice, 1 and 2; give it once as 1,2",
+    "run x --set a.b=1 --set c=1 --set a.b=2": "--set a.b: given twice, 1 and 2",
+    "compete x --method a --params k=1 --params k=2": "--params k: given twice",
+}
+
+
+@pytest.mark.parametrize(("words", "message"), TWICE.items())
+def test_a_second_value_is_refused(say, words, message):
+    code, out, err = say(*words.split())
+    assert (code, out, err.count("\n")) == (2, "", 1) and message in err
+
+
+def test_every_flag_adds_up_and_says_so_or_takes_one_value(say):
+    """By the parser's own answer, whatever its lines state."""
+    for name in blocks():
+        (nested,) = (a for a in parser()._actions if isinstance(a.choices, dict))
+        flags = [a for a in nested.choices[name]._actions if a.option_strings and a.nargs != 0]
+        for action in flags:
+            value = next(iter(action.choices)) if action.choices else "9"
+            err = say(name, *(2 * (action.option_strings[0], value)))[2]
+            assert ("given twice" in err) != action.help.endswith("; may be repeated"), err
+
+
 def test_without_a_word_the_commands_are_printed(say):
     code, out, err = say()
     assert (code, err) == (0, "")

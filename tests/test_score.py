@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -277,7 +278,7 @@ def contest(tmp_path: Path) -> tuple[tuple[Path, ...], Path]:
 def test_several_predictions_have_the_rows_that_each_has_alone(contest):
     predictions, truth = contest
     rows, differences = score_several(predictions, truth, METRICS)
-    columns = [*CONTRACT, "status", "prediction", "convention", "medpy"]
+    columns = [*CONTRACT, "status", "prediction", "convention", "medpy", "values"]
     assert all(list(row) == columns for row in rows)
     assert differences == []
     assert len(rows) == 2 * 2 * 3 * 2 * len(METRICS)  # predictions, cases, conventions, labels
@@ -418,8 +419,68 @@ def test_labels_regions_and_void_are_chosen(tmp_path, capsys):
     assert list(result) == ["1", "2", "4"] and result["2"] == 0.0
     assert "value 7 is in no file; there are 1, 2, 4, 9" in run_score("--labels", "7,1")[1]
     assert "value 8 is in no reference" in run_score("--ignore", "8")[1]
-    assert main([*flags(*files, "--regions", "msd01"), "--metrics", "dice_pooled", "--json"]) == 0
+    pooled = flags(*files, "--regions", "msd01", "--json")
+    assert main([word.replace("dice", "dice_pooled") for word in pooled]) == 0
     assert {row["target"] for row in json.loads(capsys.readouterr().out)} == {"WT", "TC", "ET"}
+
+
+UNMET = {  # values of predictions and references by case, what more is asked: the lines
+    "mask of 255": ([({255}, {1})] * 2, (), "255 in no reference, 1 in no prediction, 2 of 2 .* first 0; .* 255=1 "),
+    "other way": ([({1}, {255})], (), "1 in no reference, 255 in no prediction, .* --map 1=255 "),
+    "in order": ([({1, 2}, {20, 10})], (), "1, 2 in no reference, 10, 20 in no prediction, .* --map 1=10,2=20 "),
+    "some cases": ([({1}, {1}), ({255}, {1})], (), "meet: 255 in no reference, 1 of 2 cases .* first 1; .* 255=1 "),
+    "some references": ([({1}, {1}), ({1}, {255})], (), "do not meet: 255 in no prediction, 1 of 2 .* --map 1=255 "),
+    "in part": ([({1, 3}, {1}), ({1}, {1, 2})], (), "meet: 3 in no reference, 2 in no prediction; .* --map 3=2 "),
+    "more than one": ([({1, 2, 3}, {9})], (), "--map VALUE=LABEL "),
+    "region": ([({1, 2, 3}, {1, 2, 4})], ("--regions", "brats"), "3 in no reference, 4 in no prediction; .* 3=4"),
+    "chosen label": ([({255}, {1})], ("--labels", "1"), "255 in no reference, 1 in no prediction"),
+    "over all cases": ([({255}, {1})], ("--metrics", "dice_pooled"), "255 in no reference, 1 in no prediction;"),
+    "not chosen": ([({1, 5}, {1, 7})], ("--labels", "1"), None),
+    "void": ([({1}, {1, 255})], ("--ignore", "255"), None),
+    "empty": ([(set(), {1}), ({1}, {1})], (), None),
+    "all empty": ([(set(), {1})], (), None),
+    "absent label": ([({1}, {1, 2}), ({1}, {2})], (), "1 of 2 cases share none"),
+    "swapped": ([({1}, {2}), ({2}, {1})], (), None),
+    "mapped": ([({255}, {1})], ("--map", "255=1"), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("cases", "more", "line"), UNMET.values(), ids=UNMET)
+def test_label_values_that_do_not_meet_are_said(tmp_path, capsys, cases, more, line):
+    for case, sides in enumerate(cases):
+        for side, values in zip("pr", sides, strict=True):
+            volume = np.zeros((8, 8, 8), np.uint8)
+            for at, value in enumerate(sorted(values)):
+                volume[2 * at, :4] = value
+            write(tmp_path / side / f"{case}.nii.gz", volume)
+    asked = flags(tmp_path / "p", tmp_path / "r", "--json", *more)
+    assert main(asked[:5] + asked[7:] if "--metrics" in more else asked) == 0
+    said = capsys.readouterr()
+    assert all(set(row) == set(CONTRACT) for row in json.loads(said.out))
+    met = [text for text in said.err.splitlines() if "do not meet" in text]
+    assert len(met) == (line is not None) and all(re.search(line, text) for text in met), met
+
+
+def test_values_of_a_prediction_are_scored_as_the_labels_that_they_stand_for(folders, capsys):
+    p, r = folders
+    expected = score_files(p, r, ("dice", "hd95"))[0]
+    for path in sorted(p.glob("case*")):
+        array = np.asarray(nib.load(path).dataobj)
+        write(path, np.array([0, 4, 0, 0, 1000], np.int16)[array])
+    asked = [
+        "score",
+        "--prediction",
+        str(p),
+        "--reference",
+        str(r),
+        "--metrics",
+        "dice,hd95",
+        "--json",
+    ]
+    assert main([*asked, "--map", "4=1,1000=4"]) == 0  # 4 is both
+    assert json.loads(capsys.readouterr().out) == expected
+    assert main([*asked, "--map", "7=1"]) == 0
+    assert "--map: value 7 is in no prediction; there are 4, 1000" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -429,6 +490,8 @@ def test_labels_regions_and_void_are_chosen(tmp_path, capsys):
         (("--labels", "1,"), "--labels: '' is no label value"),
         (("--labels", "70000"), "--labels: '70000' is no label value"),
         (("--ignore", "-1"), "--ignore: '-1' is no label value"),
+        (("--map", "255"), "--map: '' is no label value"),
+        (("--map", "255=1,255=2"), "--map '255=1,255=2': give each value but 0 one label"),
         (("--labels", "1", "--regions", "brats"), "give only one of them"),
         (("--labels", "1,4", "--ignore", "4"), "label 4 cannot be both ignored and scored"),
         (("--regions", "acdc"), "--regions: no data set with regions named 'acdc'"),
@@ -523,5 +586,5 @@ def test_a_sheared_volume_is_scored_by_its_affine(tmp_path, capsys):
     rows, _ = score_files(*files, ("volume_error", "hd"))
     assert rows[0]["value"] == pytest.approx(3 * 4 * 4 * np.linalg.det(affine) / 1000, rel=1e-6)
     assert rows[1]["value"] == pytest.approx(3.0, rel=1e-6)  # three voxels further along x
-    assert main([*flags(*files, "--verify"), "--metrics", "dice,hd"]) == 0
+    assert main([word.replace("dice", "dice,hd") for word in flags(*files, "--verify")]) == 0
     assert "1 numbers computed again with MedPy, all agree" in capsys.readouterr().err

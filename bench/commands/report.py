@@ -31,6 +31,10 @@ def body(arguments: argparse.Namespace) -> int:
         raise BenchError(
             f"--table {arguments.tables[0]}: works only with --paper; add --paper, or leave --table out"
         )
+    if arguments.plain and arguments.to is not None:
+        raise BenchError(
+            f"--to {arguments.to}: --plain prints and writes no page; leave one of the two out"
+        )
     bundles = [path for path in arguments.protocols if is_bundle(path)]
     if bundles:
         return _report_bundle(arguments, bundles)
@@ -73,7 +77,7 @@ def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
         raise BenchError(f"{file}: is a bundle; --paper reads an output folder: leave --paper out")
     if len(arguments.protocols) > 1:
         raise BenchError(f"{file}: is a bundle; give this file alone")
-    if arguments.to is None or arguments.scale is not None:
+    if (arguments.to is None and not arguments.plain) or arguments.scale is not None:
         why = "; name a folder for its report with --to"
         if arguments.scale:
             why = ", which has one scale; leave --scale out"
@@ -82,9 +86,9 @@ def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
     with opened(file) as bundle:
         for name in bundle.manifest.protocols:
             several = len(bundle.manifest.protocols) > 1
-            to = arguments.to / name if several else arguments.to
-            printed |= tell(draw(bundle, name, to, plain=arguments.plain))
-            if several:
+            to = arguments.to / name if several and arguments.to else arguments.to
+            printed |= tell(draw(bundle, name, to))
+            if several and arguments.to:
                 write_index(arguments.to)
     return 1 if printed else 0
 
@@ -125,7 +129,9 @@ def tell(shown: Shown, *, quiet: bool = False) -> set[str]:
     from bench.show import screen
 
     lines = {f.job: f.line for f in shown.failures}
-    text, page = ([], "table.md") if quiet else ([shown.text], shown.page.name)
-    where = as_typed(shown.page.parent / page)
-    screen.tell("\n".join([*text, *lines.values(), f"{'table' if quiet else 'page'}: {where}"]))
+    text = [*([] if quiet else [shown.text]), *lines.values()]
+    if shown.page is not None:
+        page, name = (shown.page.with_name("table.md"), "table") if quiet else (shown.page, "page")
+        text.append(f"{name}: {as_typed(page)}")
+    screen.tell("\n".join(text))
     return set(lines)

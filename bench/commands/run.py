@@ -211,8 +211,9 @@ def _show(work: Work, outcomes: dict[str, Outcome], follow: Follow) -> int:
 
     failed = {job: o for job, o in outcomes.items() if o.state == "failed"}
     printed: set[str] = set()
-    for shown in write_reports(work.protocols, work.plan, work.store):
-        follow.drawn(shown.page.parent.name)
+    shown_reports = write_reports(work.protocols, work.plan, work.store)
+    for protocol, shown in zip(work.protocols, shown_reports, strict=True):
+        follow.drawn(protocol.name)
         printed |= tell(shown, quiet=work.how == "quiet")
     for job, outcome in failed.items():
         if job not in printed and not failed.keys() & set(work.plan.before(job)):

@@ -17,7 +17,7 @@ def body(arguments: argparse.Namespace) -> int:
     """Score, and print it."""
     from bench.metrics import CONVENTIONS
     from bench.metrics.request import named
-    from bench.score import as_json, doubts, gaps, score_several, strangers, verified
+    from bench.score import as_json, doubts, gaps, score_several, strangers, unmet, verified
     from bench.show.scored import as_ranking, as_text
 
     metrics, wanted = named(arguments.metrics), _wanted(arguments)
@@ -38,8 +38,8 @@ def body(arguments: argparse.Namespace) -> int:
         notes.insert(0, "voxels were compared as they are stored, in the references' spacing")
     else:
         notes = [*doubts(predictions, reference), *notes]
-    left_out = [*gaps(predictions, reference), *strangers(predictions, reference, wanted)]
-    notes = [*left_out, *notes]
+    left_out = [*gaps(predictions, reference), *strangers(rows, wanted)]
+    notes = [*left_out, *unmet(rows, wanted), *notes]
     if arguments.verify:
         notes.append(verified(rows, metrics, conventions[0], len(mismatches)))
     for line in notes:
@@ -60,7 +60,20 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
         labels = tuple(dict.fromkeys(values))
     regions = None if arguments.regions is None else region_set(arguments.regions)
     ignore = None if arguments.ignore is None else _value("--ignore", arguments.ignore)
-    return Wanted(labels, regions, ignore)
+    return Wanted(labels, regions, ignore, _mapping(arguments.map))
+
+
+def _mapping(text: str) -> dict[int, int]:
+    """Return the label by value of a prediction out of ``255=1``."""
+    from bench.errors import shown
+
+    mapping = dict[int, int]()
+    for part in filter(None, text.split(",")):
+        value, label = (_value("--map", side) for side in [*part.split("=", 1), ""][:2])
+        if value in mapping or not value:
+            raise BenchError(f"--map {shown(text)}: give each value but 0 one label, e.g. 255=1")
+        mapping[value] = label
+    return mapping
 
 
 def _value(flag: str, text: str) -> int:

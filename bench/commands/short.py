@@ -213,7 +213,7 @@ def export_(arguments: argparse.Namespace) -> int:
 
 def init_(arguments: argparse.Namespace) -> int:
     """``bench init``: a first protocol over a folder of one's own."""
-    from bench.extras.init import Stated, init
+    from bench.extras.init import Stated, init, label_names
     from bench.show.screen import bar
 
     def ask(question: str, default: str) -> str:
@@ -225,10 +225,10 @@ def init_(arguments: argparse.Namespace) -> int:
             return default
 
     stated = Stated(
-        arguments.labels,
+        label_names(arguments.labels),
         arguments.channels,
         tuple(arguments.image),
-        arguments.label or "",
+        tuple(arguments.label),
         arguments.links,
         arguments.patients or "",
         arguments.network,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Template
 
@@ -18,7 +18,7 @@ from bench.data.listing_msd import Ask, write_missing
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError, printable
 from bench.extras.survey.first import NETWORK, First, first, seen_in_words
-from bench.extras.survey.linked import linked, suggestion
+from bench.extras.survey.linked import linked, organ_names, suggestion
 from bench.extras.survey.measure import Survey
 from bench.nets.catalog import ARCHITECTURES
 from bench.report.footnotes import counted
@@ -32,11 +32,11 @@ PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # of YAML, without quotes
 class Stated:
     """What a person says of a folder of scans."""
 
-    labels: str = ""  # ``--labels`` and ``--channels`` as typed
-    channels: str = ""
+    labels: Mapping[int, str] = field(default_factory=dict)
+    channels: str = ""  # ``--channels`` as typed
     # of scans in another layout: patterns below their folder
     images: tuple[str, ...] = ()  # one for each channel
-    label: str = ""
+    masks: tuple[str, ...] = ()  # of label maps; of several, one for each label
     links: Path | None = None  # the folder that links to them
     patients: str = ""  # a regular expression whose group is a case's patient
     network: str = NETWORK
@@ -66,10 +66,14 @@ def init(
     root = folder if folder.name not in ("", "..") else folder.resolve()
     if stated.images:
         _check_patients(stated.patients)
-        with linked(root, stated.images, stated.label, stated.links) as (home, text):
-            rest = replace(stated, images=(), label="", links=None)
+        place = stated.images, stated.masks, stated.links, workers
+        with linked(root, *place) as (home, text):
+            names = organ_names(stated.masks) if len(stated.masks) > 1 else {}
+            rest = replace(
+                stated, images=(), masks=(), links=None, labels=names | {**stated.labels}
+            )
             return [text, *init(home, to, rest, ask, workers, on_progress)]
-    if stated.label or stated.links:
+    if stated.masks or stated.links:
         raise BenchError(
             "--label, --links: work only with --image, the pattern of the scans; add --image"
         )
@@ -161,18 +165,24 @@ def _listing(root: Path, stated: Stated, ask: Ask, workers: int) -> list[str]:
             )
         return []
     names = tuple(filter(None, (name.strip() for name in channels.split(","))))
-    return [
-        printable(f"{path}: written ({write_missing(root, _labels(labels), names, ask, workers)})")
-    ]
+    return [printable(f"{path}: written ({write_missing(root, labels, names, ask, workers)})")]
 
 
-def _labels(text: str) -> dict[int, str]:
-    """Return value -> name out of ``1=liver,2=tumour``."""
+def label_names(text: str) -> dict[int, str]:
+    """Return value -> name out of ``1=liver,2=tumour``.
+
+    Raises:
+        BenchError: another spelling, or a value twice.
+    """
     labels: dict[int, str] = {}
     for part in filter(None, text.split(",")):
         value, equals, name = part.partition("=")
         if not (equals and value.strip().isdecimal() and name.strip()) or len(value) > 6:
             raise BenchError(f"--labels {part}: write VALUE=NAME, e.g. 1=liver,2=tumour")
+        if int(value) in labels:
+            raise BenchError(
+                f"--labels {text}: names value {int(value)} twice; give each value one name"
+            )
         labels[int(value)] = name.strip()
     return labels
 

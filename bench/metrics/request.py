@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
+
+import numpy as np
 
 from bench.errors import BenchError, Misstated, unknown
 from bench.metrics import CONVENTIONS, EMPTY, METRICS, Metric
@@ -226,7 +228,8 @@ class Request:
 class Wanted:
     """Which labels and regions to score; both None means every label that occurs.
 
-    ``ignore`` is the value of voxels of the reference that nobody labelled: they count nowhere.
+    ``ignore`` is the value of voxels of the reference that nobody labelled: they count nowhere. ``mapping`` has
+    the labels that values of a prediction stand for, where they are others.
 
     Raises:
         BenchError: what is ignored is to be scored, too.
@@ -235,6 +238,7 @@ class Wanted:
     labels: Iterable[int] | None = None
     regions: Mapping[str, tuple[int, ...]] | None = None
     ignore: int | None = None
+    mapping: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         labels = None if self.labels is None else tuple(int(v) for v in self.labels)
@@ -252,6 +256,21 @@ class Wanted:
     def every(self) -> bool:
         """Tell whether neither labels nor regions are chosen."""
         return self.labels is self.regions is None
+
+    def mapped(self, prediction: np.ndarray) -> np.ndarray:
+        """Return a prediction with the labels that its values stand for."""
+        top = max(self.mapping.values(), default=0)
+        labels = prediction.astype(
+            np.result_type(prediction, np.min_scalar_type(top)), copy=bool(self.mapping)
+        )
+        for value, label in self.mapping.items():
+            labels[prediction == value] = label
+        return labels
+
+    def labels_of(self, prediction: set[int], reference: set[int]) -> tuple[set[int], set[int]]:
+        """Return the labels that the values of both sides stand for; void and 0 are none."""
+        none = {0, self.ignore}
+        return {self.mapping.get(v, v) for v in prediction} - none, reference - none
 
     def targets(self, present: Iterable[int]) -> dict[str, tuple[int, ...]]:
         """Return the label values of each target by its name."""

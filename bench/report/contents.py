@@ -43,10 +43,9 @@ class Contents:
     groups: list[VerdictGroup]
     sentence: str = ""  # the answer
     control: dict[str, str] = field(default_factory=dict)  # of `positive_control`
-    plain: bool = False  # the paper's own look, without verdicts, intervals and ranks
 
 
-def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Contents:
+def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool = False) -> Contents:
     """Return what a report holds; ``plain``: without verdicts, intervals and ranks."""
     groups = [] if plain else verdicts(report)
     seen = Sensitivity() if plain else sensitivity(report, groups)
@@ -72,7 +71,7 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
         *notes.sections(report, records),
     ]
     text = seen.after(summary.with_command)
-    return Contents(sections, [*figures, *forests], groups, text, positive_control(groups), plain)
+    return Contents(sections, [*figures, *forests], groups, text, positive_control(groups))
 
 
 def table_sections(tables: Sequence[Table], letters: Footnotes) -> list[Section]:

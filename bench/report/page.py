@@ -140,7 +140,7 @@ def _tips(report: ReportContext, contents: Contents) -> Callable[[TableCell], st
         part for section in contents.sections for part in section.parts if isinstance(part, Table)
     ]
     keyed = sum(e.key is not None for table in tables for line in table.lines for e in line.entries)
-    few = not contents.plain and keyed <= verdicts.MANY
+    few = keyed <= verdicts.MANY
 
     def tip(cell: TableCell) -> str:
         if cell.key is None:

@@ -50,7 +50,6 @@ def write(
     to: Path,
     extras: Extras | None = None,
     figures: bool = True,
-    plain: bool = False,
 ) -> ReportPaths:
     """Draw a report from rows alone and return where its files are.
 
@@ -60,18 +59,17 @@ def write(
         to: the report's own folder, created if missing.
         extras: what rows do not carry.
         figures: draw those that are out of date; otherwise the page shows those that are current.
-        plain: the paper's own look, without verdicts, intervals and ranks.
 
     Raises:
         BenchError: the records mix scales, or do not belong to this protocol.
     """
     report = context_of(protocol, records, extras or Extras())
     few = records[[*NOTED]].drop_duplicates()  # notes say what there is, not how often
-    contents = contents_of(report, few, plain)
+    contents = contents_of(report, few)
     to.mkdir(parents=True, exist_ok=True)
     drawn = refresh(contents.figures, to) if figures else ()
     index.put(index.summary(report, contents.groups, contents.sentence, contents.control), to)
-    if contents.groups or (not plain and any(uncompared(report))):
+    if contents.groups or any(uncompared(report)):
         _put(to / "verdicts.csv", verdicts_csv(report, contents.groups))
     else:
         (to / "verdicts.csv").unlink(missing_ok=True)
@@ -84,6 +82,13 @@ def write(
         figures=drawn,
         text=terminal(report, contents.sections, terminal_width()),
     )
+
+
+def plain_text(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> str:
+    """Return a report for a terminal in the paper's own look, without verdicts, intervals and ranks."""
+    report = context_of(protocol, records, extras)
+    sections = contents_of(report, records[[*NOTED]].drop_duplicates(), plain=True).sections
+    return terminal(report, sections, terminal_width())
 
 
 def terminal_width() -> int:

@@ -33,10 +33,10 @@ RESULTS = SHIPPED / "results"
 
 @dataclass(frozen=True)
 class Shown:
-    """What the command line prints of a finished report."""
+    """What the command line prints of a report; ``page``: None where nothing was drawn."""
 
     text: str
-    page: Path
+    page: Path | None
     failures: tuple[Failure, ...]
 
 
@@ -84,14 +84,14 @@ def write_report(
     facts, over = (read_beside(_file(store, name)), progress is None)
     more = replace(extras(protocol, table, facts, store, RESULTS, panels=over), progress=progress)
     shown = draw(protocol, table, more, _drawn(store, name), figures=over)
-    _list(shown.page.parents[1], store)
+    _list(store.root / "reports", store)
     return shown
 
 
 def rewrite_report(
     path: Path, scale: str | None, store: Store, to: Path | None, *, plain: bool = False
 ) -> Shown:
-    """Draw a report again from its records, without planning or running anything.
+    """Draw a report again from its records, without planning or running anything; ``plain``: only its text.
 
     ``records/<name>.parquet`` and ``.json`` suffice, on any machine, also where a
     plugin is gone, and ``records/curves/<name>.parquet`` where something is tracked; the panels need the job
@@ -101,10 +101,11 @@ def rewrite_report(
     refuse_others([protocol], store)
     facts = said_beside(store, protocol.name, protocol.scale)
     progress = unfinished(store, protocol.name, protocol.scale, priced=not protocol.plugins)
-    more = replace(extras(protocol, table, facts, store, RESULTS), progress=progress)
-    folder = to or _drawn(store, protocol.name)
-    shown = draw(protocol, table, more, folder, bare=plain)
-    _list(folder.parent, store)
+    more = extras(protocol, table, facts, store, RESULTS, panels=not plain)
+    folder = None if plain else to or _drawn(store, protocol.name)
+    shown = draw(protocol, table, replace(more, progress=progress), folder)
+    if folder is not None:
+        _list(folder.parent, store)
     return shown
 
 
@@ -303,18 +304,16 @@ def _groups(
 
 
 def draw(
-    protocol: Protocol,
-    table: pd.DataFrame,
-    more: Extras,
-    to: Path,
-    *,
-    figures: bool = True,
-    bare: bool = False,
+    protocol: Protocol, table: pd.DataFrame, more: Extras, to: Path | None, *, figures: bool = True
 ) -> Shown:
-    """Write a report of records and what stands beside them; ``bare``: without verdicts."""
-    paths = report.write(protocol, table, to, more, figures, plain=bare)
-    failures = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in more.failures)
-    return Shown(paths.text, paths.page, tuple(failures))
+    """Write a report of records and what stands beside them; None: return its plain text alone."""
+    failures = tuple(
+        replace(f, reason=printable(f.reason), log=printable(f.log)) for f in more.failures
+    )
+    if to is None:
+        return Shown(report.plain_text(protocol, table, more), None, failures)
+    paths = report.write(protocol, table, to, more, figures)
+    return Shown(paths.text, paths.page, failures)
 
 
 def tables_in(results: Path, pattern: str) -> pd.DataFrame | None:

@@ -80,7 +80,6 @@ REFUSED = {  # change of the records, of the protocol, words; what is said
     "no such setting": (None, None, [*MINE, "--pretrain", "stepps=7"], "did you mean 'steps'?"),
     "two ways": (None, None, [*MINE, "--pretrain", "optimiser=1", "--pretrain", "optimiser.lr=1"],
                  "set either the whole section or single keys of it"),
-    "no records": (None, None, [*MINE, "--records", "mine"], "is neither an output folder of bench nor a"),
     "hash": (column(split_hash="abc"), None, MINE, "records of test0 is msd04_hippocampus even abc"),
     "scale": (lambda t: t.assign(scale=["paper"] + ["smoke"] * (len(t) - 1)), None, MINE, "scale of"),
     "no such scale": (column(scale="pilot"), None, MINE, "has no scale 'pilot'"),
@@ -120,6 +119,11 @@ def test_a_plugin_that_raises_is_one_line_with_its_place(track, tmp_path, capsys
     outside.written(tmp_path / "mine", "method", change=lambda text: text + raising)
     line = refusal(capsys, *said, *MINE, "--dry-run")
     assert "my_method.py:" in line and "no" in line
+
+
+def test_a_folder_without_records_is_refused(track, capsys):
+    words = ["mine" if word == "track" else word for word in track()]
+    assert "is neither an output folder of bench nor a" in refusal(capsys, *words, *MINE)
 
 
 def test_without_tracked_records_the_way_out_is_said(track, capsys):

@@ -447,6 +447,97 @@ def test_several_channels_and_patients_of_a_pattern(elsewhere, tmp_path):
     assert names == ["p0_v1_0000.nii.gz", "p0_v1_0001.nii.gz"]
 
 
+SAME, AWAY = np.eye(4), np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1.0]])
+
+
+def lay_masks(root, change):
+    """Write six cases with a mask for each of two organs; ``change`` takes (case, masks by name)."""
+    for n in range(6):
+        masks = {
+            "liver": np.zeros((24, 24, 16), np.uint8),
+            "left spleen": np.zeros((24, 24, 16), np.uint8),
+        }
+        masks["liver"][4:8, 4:12, 4:8], masks["left spleen"][12:20, 4:12, 4:8] = 255, 1
+        scan = np.random.default_rng(n).normal(100, 20, (24, 24, 16)).astype(np.float32)
+        files = {name: (mask, SAME) for name, mask in masks.items()} | (
+            change(masks) if n == 3 else {}
+        )
+        for name, (array, affine) in {"../ct": (scan, SAME), **files}.items():
+            path = root / f"s{n}" / "seg" / f"{name}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if array is not None:
+                nib.save(nib.Nifti1Image(array, affine), path)
+    return root
+
+
+BOTH = [
+    "--image",
+    "*/ct.nii.gz",
+    "--label",
+    "./*/seg/liver.nii.gz",
+    "--label",
+    "*/seg/left spleen.nii.gz",
+]
+
+
+@pytest.mark.parametrize(
+    ("more", "names"), [((), ["liver", "left spleen"]), (("--labels", "2=milt"), ["liver", "milt"])]
+)
+def test_masks_of_several_patterns_are_the_labels_of_one_map_in_their_order(tmp_path, more, names):
+    """Also one that is stored along another axis, and one that is empty."""
+    turned, empty = np.diag([-1.0, 1, 1, 1]), np.zeros((24, 24, 16), np.uint8)
+    turned[0, 3] = 23
+
+    def change(masks):
+        return {"liver": (empty, SAME), "left spleen": (masks["left spleen"][::-1], turned)}
+
+    root = lay_masks(tmp_path / "own" / "scans", change)
+    assert main(["init", str(root), *BOTH, *more, "--to", str(tmp_path / "a.yaml")]) == 0
+    home, expected = root.with_name("scans_msd"), np.zeros((24, 24, 16))
+    expected[12:20, 4:12, 4:8] = 2
+    np.testing.assert_array_equal(nib.load(home / "labelsTr" / "s3.nii.gz").get_fdata(), expected)
+    expected[4:8, 4:12, 4:8] = 1
+    np.testing.assert_array_equal(nib.load(home / "labelsTr" / "s0.nii.gz").get_fdata(), expected)
+    labels = json.loads((home / "dataset.json").read_text())["labels"]
+    assert labels == {"background": 0, names[0]: 1, names[1]: 2}
+
+
+UNMERGED = {  # a mask of one case that makes no label map, and the line
+    "overlap in 32 voxels; 1 of 6 cases": lambda mask: (np.roll(mask, -5, 0), SAME),
+    "holds values from 1 to 3, and": lambda mask: (mask + 2 * np.roll(mask, 1, 0), SAME),
+    "left spleen.nii.gz: lies up to 2 voxels from .*liver": lambda mask: (mask, AWAY),
+    "shape .23, 24, 16. is not .24, 24, 16.": lambda mask: (mask[1:], SAME),
+    "1 of 6 files match no file of --label .*a case without the organ needs an empty": lambda mask: (
+        None,
+        SAME,
+    ),
+}
+
+
+@pytest.mark.parametrize(("message", "change"), UNMERGED.items())
+def test_masks_that_make_no_label_map_leave_nothing(tmp_path, capsys, message, change):
+    root = lay_masks(
+        tmp_path / "scans", lambda masks: {"left spleen": change(masks["left spleen"])}
+    )
+    assert re.search(message, refusal(capsys, "init", root, *BOTH))
+    assert not root.with_name("scans_msd").exists()
+
+
+def test_organs_need_a_flag_each_that_some_mask_holds_and_a_value_one_name(tmp_path, capsys):
+    root = lay_masks(tmp_path / "scans", lambda _: {})
+    for words, message in (
+        (
+            ["--image", "*/ct.nii.gz", "--label", "*/seg/*.nii.gz"],
+            "give one --label for each organ",
+        ),
+        ([*BOTH, "--labels", "1=a,1=b"], "names value 1 twice"),
+    ):
+        assert message in refusal(capsys, "init", root, *words)
+    for path in root.rglob("left*"):
+        nib.save(nib.Nifti1Image(np.zeros((24, 24, 16), np.uint8), SAME), path)
+    assert "left spleen.nii.gz: all 6 masks are empty" in refusal(capsys, "init", root, *BOTH)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

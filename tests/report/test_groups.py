@@ -12,7 +12,7 @@ from bench.report import groups
 from bench.report.numbers import MINUS, TIMES
 from bench.report.sections import Text
 from bench.report.supplement import Extras
-from bench.report.write import context_of, write
+from bench.report.write import context_of, plain_text, write
 
 ROWS = {"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")}
 SEX = {"F": (0.60, 0.70, 0.80), "M": (0.90, 0.80, 0.85, 0.85)}  # of scratch
@@ -173,9 +173,9 @@ def test_every_form_of_a_report_shows_groups_and_a_plain_one_does_not(protocol, 
         groups={"organs": Grouping(by=("sex", "site"))},
         finetune=(Finetune(dataset="organs", split="even", steps=10),),
     )
-    for plain in (False, True):
-        extras = Extras(groups={"organs": people})
-        paths = write(drawn, records(*scored(base)), tmp_path, extras, False, plain)
-        texts = [p.read_text() for p in (paths.markdown, paths.tex, paths.page)] + [paths.text]
-        assert [groups.HEADING in text for text in texts] == [not plain] * 4
-        assert ["Dice by site, organs" in text for text in texts] == [not plain] * 4
+    rows, extras = records(*scored(base)), Extras(groups={"organs": people})
+    paths = write(drawn, rows, tmp_path, extras, figures=False)
+    texts = [p.read_text() for p in (paths.markdown, paths.tex, paths.page)] + [paths.text]
+    texts.append(plain_text(drawn, rows, extras))
+    for words in (groups.HEADING, "Dice by site, organs"):
+        assert [words in text for text in texts] == [True] * 4 + [False]

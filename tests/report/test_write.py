@@ -25,7 +25,7 @@ from bench.report.supplement import (
     Pretext,
 )
 from bench.report.tex import LATIN, escape
-from bench.report.write import context_of, write
+from bench.report.write import context_of, plain_text, write
 from bench.source import Source
 
 NASTY = "<script>alert('x')</script> & 50%_a|b $c$ #1 {d} ~^\\ [e] *f*"
@@ -287,17 +287,15 @@ def test_characters_that_pdflatex_does_not_print_are_named_and_no_others(
 
 
 def test_a_terminal_table_is_cut_to_the_width_and_explains_what_it_shows_without_asterisks(
-    protocol, records, tmp_path, monkeypatch
+    protocol, records, monkeypatch
 ):
     wide = records(*({"target": f"organ {i}", "value": 0.5} for i in range(12)))
     monkeypatch.setenv("COLUMNS", "60")
-    text = write(protocol(), wide, tmp_path, plain=True, figures=False).text
+    text = plain_text(protocol(), wide, Extras())
     assert max(len(line) for line in text.splitlines() if "organ" in line or "50.00" in line) <= 60
     assert text.count("50.00") == 13 and "[pilot scale]" in text and "best" not in text
     monkeypatch.delenv("COLUMNS")
-    text = write(
-        protocol(), records({}, {"row": "b", "value": 0.6}), tmp_path, plain=True, figures=False
-    ).text
+    text = plain_text(protocol(), records({}, {"row": "b", "value": 0.6}), Extras())
     assert "60.00 ^" in text and "*" not in text and "±" not in text
     legend = "^ best row of each network, among rows with the same fine-tuning; Runs \N{MULTIPLICATION SIGN} patients: "
     assert legend in text

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from invented import row_of
+from one_line import refusal
 from small_protocol import NAME
 
 from bench import record
@@ -56,6 +57,23 @@ def test_a_report_with_scores_missing_ends_1_and_says_so(drawn):
     assert f"not scored: alone · {NAME} · 100 % · seed 0, job {'0' * 16}: run it again\n" in said
     assert code == 1 and "[a] 1 run not scored" in said
     assert drawn({})[0] == 0
+
+
+def test_a_plain_report_prints_and_leaves_every_file_as_it_is(drawn, tmp_path, capsys):
+    drawn({"overrides": ["title=Changed"]})
+    (tmp_path / "out" / "reports" / "m" / "verdicts.csv").write_text("of its run")
+
+    def files():
+        return {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in (tmp_path / "out").rglob("*")}
+
+    before, words = files(), ["report", str(tmp_path / "x" / "m.yaml"), "--plain"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "Changed" in said and "page: " not in said and files() == before
+    assert "--plain prints" in refusal(
+        capsys, *words, "--out", tmp_path / "out", "--to", tmp_path / "to"
+    )
+    assert not (tmp_path / "to").exists()
 
 
 def test_a_report_is_drawn_again_with_what_was_set_for_its_run(drawn, tmp_path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,9 @@ from bench.store import read_json, write_atomic
 
 LOOK_AGAIN = 1.0
 SKEW = 5.0  # seconds between two clocks from which on it is worth saying
+MEGABYTES = 1024  # of a process; the smallest job takes 0.6 GB
+SECONDS = 120  # of a task: PyTorch alone takes a while to load from a slow disk
+SILENT = "SLURM does not say"
 TOKEN = "seen from where bench was started"
 
 
@@ -51,7 +55,8 @@ def check(profile: Profile, folder: Path, wait: float) -> Iterator[Finding]:
         BenchError: SLURM is not here or does not answer, or refuses a probe.
     """
     squeue.require()
-    yield from _site(profile)
+    config = squeue.config()
+    yield from _site(profile, config)
     shapes = {
         "preparation": Shape(),
         "cell": Shape(gpu=True),
@@ -61,15 +66,78 @@ def check(profile: Profile, folder: Path, wait: float) -> Iterator[Finding]:
     kinds_by_options: dict[str, list[str]] = {}
     for kind, shape in shapes.items():
         kinds_by_options.setdefault(json.dumps(options(profile, shape, "", ())), []).append(kind)
-    for number, kinds in enumerate(kinds_by_options.values(), 1):
-        task = _Probe(profile, folder.resolve(), shapes[kinds[-1]], wait)
-        for finding in task.run(again=number == len(kinds_by_options)):
-            yield replace(finding, check=f"{', '.join(kinds)}: {finding.check}")
+    shape_by_kinds = {", ".join(kinds): shapes[kinds[-1]] for kinds in kinds_by_options.values()}
+    tasks = [_Probe(profile, folder.resolve(), shape, wait) for shape in shape_by_kinds.values()]
+    found = [_granted(profile, shape, config) for shape in shape_by_kinds.values()]
+    found += [task.run(again=task is tasks[-1]) for task in tasks]
+    for kinds, findings in zip(2 * [*shape_by_kinds], found, strict=True):
+        for finding in findings:
+            yield replace(finding, check=f"{kinds}: {finding.check}")
 
 
-def _site(profile: Profile) -> Iterator[Finding]:
+def _granted(profile: Profile, shape: Shape, config: Mapping[str, str]) -> Iterator[Finding]:
+    """Judge the memory and the time that a task of a shape gets, by the profile or the site's defaults."""
+    given = options(profile, shape, "", ())
+    given |= {key.replace("-", "_"): v for key, v in given["additional_parameters"].items()}
+    partitions = squeue.partitions(given.get("partition") or os.environ.get("SBATCH_PARTITION"))
+    for partition in partitions or [{}]:
+        where = f" in partition {partition['PartitionName']}" if partition else ""
+        megabytes, why = _memory(given, shape, [partition, config])
+        need = MEGABYTES * shape.processes
+        ok = megabytes is None or megabytes >= need
+        size = "all memory of the node" if megabytes is None else f"{megabytes:.0f} MB"
+        more = "" if ok else f"; the smallest job needs {need} MB: set 'mem_gb' in bench.toml"
+        yield Finding("memory", ok, f"{size} ({why}){where}{more}")
+        ok, detail = _time(profile, given["time"], partition)
+        yield Finding("time", ok, f"{detail[0]}{where}{detail[1]}")
+
+
+def _memory(
+    given: Mapping[str, Any], shape: Shape, sites: list[Mapping[str, str]]
+) -> tuple[float | None, str]:
+    """Return the MB that a task gets on a node, None: all; and by what."""
+    device = re.search(r"gpu(?::[a-z]\w*)?(?::(\d+))?", given.get("gres", ""), re.IGNORECASE)
+    gpus = given.get("gpus_per_node") or (int(device[1] or 1) if device else 0)
+    cpus = (given["cpus_per_task"] or given.get("cpus_per_gpu", 1) * gpus) * shape.processes
+    units = {"GPU": int(gpus), "CPU": cpus, "Node": 1}
+    stated = {"Node": "mem", "CPU": "mem_per_cpu", "GPU": "mem_per_gpu"}
+    for unit, key in stated.items():
+        if key in given:
+            each = squeue.megabytes(given[key])
+            return (each * units[unit] if each else None), "stated in the profile"
+    for site in sites:
+        defaults = {**site, **dict(re.findall(r"(\w+)=(\d+)", site.get("JobDefaults", "")))}
+        for unit, n in units.items():
+            name = f"DefMemPer{unit}"
+            if n and (each := squeue.megabytes(defaults.get(name, ""))):
+                return each * n, f"the site's {name} {each:.0f} MB x {n}"
+    return None, "the site sets no default" if any(sites) else SILENT
+
+
+def _time(
+    profile: Profile, stated: str | int | None, partition: Mapping[str, str]
+) -> tuple[bool, tuple[str, str]]:
+    """Return whether the time that a task gets is enough, and what to say before and after the partition."""
+    most, default = (partition.get(key, "") for key in ("MaxTime", "DefaultTime"))
+    name, text = ("DefaultTime", default) if squeue.seconds(default) else ("MaxTime", most)
+    by = f"the site's {name}" if partition else SILENT
+    by = by if stated is None else "stated in the profile"
+    granted = squeue.seconds(text if stated is None else stated)
+    limit, need = squeue.seconds(most), max(SECONDS, 2 * profile.signal)
+    first = f"{'no limit' if granted is None else f'{granted / 60:g} min'} ({by})"
+    if granted is not None and granted < need:
+        return False, (
+            first,
+            f"; the smallest job needs {need / 60:g} min: set 'minutes' in bench.toml",
+        )
+    if stated is not None and limit is not None and (granted is None or granted > limit):
+        why = f"; the partition's MaxTime is {limit / 60:g} min: lower 'minutes' in bench.toml"
+        return False, (first, why)
+    return True, (first, "")
+
+
+def _site(profile: Profile, config: Mapping[str, str]) -> Iterator[Finding]:
     """Judge what the site says of itself."""
-    config = squeue.config()
     if (most := squeue.array_limit(config)) is not None:
         cut = f", so arrays are cut to {most}" if profile.max_array_size > most else ""
         detail = f"max_array_size {profile.max_array_size}, the site allows {most}{cut}"

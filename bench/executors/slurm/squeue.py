@@ -154,6 +154,32 @@ def config() -> dict[str, str]:
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
+def partitions(names: str | None) -> list[dict[str, str]]:
+    """Return what the site says of partitions: of those with commas between, or of its default one."""
+    output, _ = _call(["scontrol", "--all", "--oneliner", "show", "partition"])
+    found = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in (output or "").splitlines()]
+    if names is None:
+        return [partition for partition in found if partition.get("Default") == "YES"]
+    return [p for p in found if p.get("PartitionName") in names.split(",")]
+
+
+def megabytes(text: str | int) -> float | None:
+    """Return a memory as SLURM spells it (``4G``, ``4096``); None: all that a node has."""
+    match = re.fullmatch(r"(\d+)([KMGT]?)B?", str(text).upper())
+    return int(match[1]) * 1024.0 ** ("KMGT".index(match[2] or "M") - 1) or None if match else None
+
+
+def seconds(text: str | int) -> int | None:
+    """Return a time as SLURM spells it (``90``, ``1:30:00``, ``2-12``); None: without a limit."""
+    days, dash, clock = str(text).rpartition("-")
+    numbers = [int(part) for part in clock.split(":") if part.isdecimal()]
+    if not numbers or (days and not days.isdecimal()):
+        return None
+    before = 0 if dash or len(numbers) == 3 else 1
+    hours, minutes, rest = ([0] * before + numbers + [0, 0])[:3]
+    return (24 * int(days or 0) + hours) * 3600 + minutes * 60 + rest
+
+
 def array_limit(site: Mapping[str, str]) -> int | None:
     """Return the tasks that an array may have, from what ``config`` returned; None where it is not stated."""
     stated = re.findall(r"max_array_tasks=(\d+)", site.get("SchedulerParameters", ""))

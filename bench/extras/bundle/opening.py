@@ -73,16 +73,14 @@ def as_folder(path: Path) -> Iterator[Path]:
         yield bundle.root
 
 
-def draw(
-    bundle: Opened, name: str, to: Path, *, figures: bool = True, plain: bool = False
-) -> Shown:
-    """Draw the report of one protocol of a bundle from what the bundle holds."""
+def draw(bundle: Opened, name: str, to: Path | None, *, figures: bool = True) -> Shown:
+    """Draw the report of one protocol of a bundle from what the bundle holds, as ``reports.draw``."""
     listed, store = bundle.manifest.protocols[name], Store(bundle.root)
     protocol, table = reports.recorded(bundle.root / listed.file, listed.scale, store)
     protocol = reports.without_files(protocol)
     facts = reports.said_beside(store, protocol.name)
     more = reports.extras(protocol, table, facts, store, bundle.root / "results")
-    return reports.draw(protocol, table, more, to, figures=figures, bare=plain)
+    return reports.draw(protocol, table, more, to, figures=figures)
 
 
 def _laid_out(archive: Archive, path: Path, root: Path) -> Opened:

@@ -28,6 +28,8 @@ def test_an_honest_bundle_is_whole_and_draws_anywhere(made, tmp_path, capsys):
     assert said(capsys, "report", made, "--to", tmp_path / "drawn")[0] == 0
     for table in ("table.csv", "table.md", "verdicts.csv"):
         assert (tmp_path / "drawn" / table).read_bytes() == members(made)[f"reports/test0/{table}"]
+    code, text = said(capsys, "report", made, "--plain")
+    assert code == 0 and "pair" in text and "page: " not in text
 
 
 REFUSED = {  # what is in the file: what is said of it
