@@ -21,10 +21,13 @@ from bench.extras.survey.first import NETWORK, First, first, seen_in_words
 from bench.extras.survey.linked import linked, suggestion
 from bench.extras.survey.measure import Survey
 from bench.nets.catalog import ARCHITECTURES
+from bench.protocol.sections import FEW_JUDGES
 from bench.report.footnotes import counted
+from bench.show.reports import RESULTS, tables_in
 from bench.volumes.files import dicom_inside
 
 TEMPLATE = Path(__file__).with_name("templates") / "first.yaml"
+UNDERTRAINED = "Dice of 0 to 1; if scratch has less with all labels, the page says undertrained"
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # of YAML, without quotes
 
 
@@ -97,7 +100,7 @@ def init(
         survey.findings = check(survey.dataset, root, workers, on_progress, survey.look)
         protocol = first(survey, stated.network)
         command = f"bench run {shlex.quote(str(path))} --data {shlex.quote(str(root.parent))}"
-        text = _text(survey, protocol, command)
+        text = _text(survey, protocol, command, _anchor(survey, ask))
         try:
             write_atomic(path, text)
         except OSError as error:
@@ -177,9 +180,35 @@ def _labels(text: str) -> dict[int, str]:
     return labels
 
 
-def _text(survey: Survey, chosen: First, command: str) -> str:
+def _anchor(survey: Survey, ask: Ask) -> str:
+    """Return the line of an anchor: as published for this data set, as a person says, or what to write there."""
+    table = tables_in(RESULTS, "reference.csv")
+    published = list[tuple[str, str]]()
+    if table is not None:
+        rows = table[(table.dataset == survey.name) & (table.metric == "dice")]
+        published = [*zip(rows.value, rows.source, strict=True)]
+    lowest, source = min(published, default=("", ""))
+    question = "mean Dice (0 to 1) that others reach on such scans with all labels, if known"
+    stated = ask(question, lowest)
+    if not stated:
+        return (
+            f"# anchor: {{mean: SCORE}}  # {UNDERTRAINED}: what others reach, or scratch in a pilot"
+        )
+    try:
+        mean = float(stated)
+    except ValueError:
+        mean = 0.0
+    if not 0 < mean <= 1:
+        raise BenchError(
+            f"anchor {stated}: is no mean Dice; write a number from 0 to 1, or nothing"
+        )
+    return f"anchor: {{mean: {mean:g}}}  # {UNDERTRAINED}: {source if stated == lowest else 'as stated'}"
+
+
+def _text(survey: Survey, chosen: First, command: str, anchor: str) -> str:
     excluded = "[" + ", ".join(map(_quoted, chosen.excluded)) + "]"
     left = f"    exclude: {excluded}  # 'bench check' says why\n" if chosen.excluded else ""
+    few = chosen.judges < FEW_JUDGES
     title = " ".join(printable(survey.dataset.title).split())
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=title,
@@ -204,6 +233,9 @@ def _text(survey: Survey, chosen: First, command: str) -> str:
         one=", folds: [0]" if chosen.folds > 1 else "",
         parts=chosen.parts,
         fractions=[*chosen.fractions],
+        anchor=anchor,
+        judges="on: folds, runs: 1}  # too few patients validate" if few else "runs: others}",
+        val="" if few else "    val: full\n",
         pretrain=chosen.pretrain,
         finetune=chosen.finetune,
     )

@@ -61,6 +61,7 @@ class First:
     folds: int
     parts: str
     fractions: tuple[int, ...]
+    judges: int  # patients that validate in each fold
     pretrain: int  # steps
     finetune: int
     doubts: tuple[str, ...]  # what of the recipe does not fit the scans
@@ -105,7 +106,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
         )
     split = splits.GIVEN if splits.gives(cases) else _split(len(patients))
     folds = splits.folds(survey.dataset, survey.name, cases, split)
-    n, parts = _parts(folds)
+    n, judges, parts = _parts(folds)
     recipe, no_window = _recipe(survey.dataset, seen, spacing)
     built = typed.build(Recipe, recipe, ".".join)
     steps = min(max(round(40 * n, -3), 2000), 10000)
@@ -120,6 +121,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
         folds=len(folds),
         parts=parts,
         fractions=_fractions(n),
+        judges=judges,
         pretrain=3 * steps,
         finetune=steps,
         doubts=(*no_window, *doubts(built, seen, survey.dataset.modality)),
@@ -246,15 +248,16 @@ def _split(patients: int) -> str:
     return splits.CV5 if patients >= FOLDED else splits.LEAVE_ONE_OUT
 
 
-def _parts(folds: Sequence[splits.Fold]) -> tuple[int, str]:
-    """Return how many patients train at least, and the division in words."""
+def _parts(folds: Sequence[splits.Fold]) -> tuple[int, int, str]:
+    """Return how many patients train and validate at least, and the division in words."""
     train, val, test = min((len(f.train), len(f.val), len(f.test)) for f in folds)
     if len(folds) == 1:
         validate = "1 validates" if val == 1 else f"{val} validate"
         tested = "1 is tested" if test == 1 else f"{test} are tested"
-        return train, f"{_trained(train)}, {validate}, {tested}"
+        return train, val, f"{_trained(train)}, {validate}, {tested}"
     return (
         train,
+        val,
         f"{len(folds)} folds, in each about {_trained(train)}; every patient is tested once",
     )
 
