@@ -187,21 +187,17 @@ def _anchor(survey: Survey, ask: Ask) -> str:
     if table is not None:
         rows = table[(table.dataset == survey.name) & (table.metric == "dice")]
         published = [*zip(rows.value, rows.source, strict=True)]
-    lowest, source = min(published, default=("", ""))
+    lowest, source = min(published, default=("none", ""))
     question = "mean Dice (0 to 1) that others reach on such scans with all labels, if known"
     stated = ask(question, lowest)
-    if not stated:
-        return (
-            f"# anchor: {{mean: SCORE}}  # {UNDERTRAINED}: what others reach, or scratch in a pilot"
-        )
+    if stated == "none":
+        return f"# anchor: {{mean: SCORE}}  # {UNDERTRAINED}; what others reach, or scratch in the pilot"
     try:
         mean = float(stated)
     except ValueError:
         mean = 0.0
     if not 0 < mean <= 1:
-        raise BenchError(
-            f"anchor {stated}: is no mean Dice; write a number from 0 to 1, or nothing"
-        )
+        raise BenchError(f"anchor {stated}: is no mean Dice; write a number from 0 to 1, or none")
     return f"anchor: {{mean: {mean:g}}}  # {UNDERTRAINED}: {source if stated == lowest else 'as stated'}"
 
 
@@ -227,6 +223,8 @@ def _text(survey: Survey, chosen: First, command: str, anchor: str) -> str:
         tiny=chosen.net.tiny,
         crop=[*chosen.net.crop],
         view=[*chosen.net.view],
+        pilot=[*chosen.net.pilot],
+        pilot_view=[*chosen.net.pilot_view],
         small=[*chosen.net.small],
         small_view=[*chosen.net.small_view],
         split=chosen.split,

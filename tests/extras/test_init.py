@@ -162,7 +162,7 @@ def test_a_case_that_cannot_be_used_is_left_out_and_named(scans, tmp_path, capsy
 def test_labels_and_channels_are_asked_where_no_file_names_them(scans, monkeypatch, capsys):
     root = scans(5)
     (root / "dataset.json").unlink()
-    replies = mock.Mock(side_effect=["head", "", "T1"])
+    replies = mock.Mock(side_effect=["head", "", "T1", "0.8"])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", replies)
     assert main(["init", str(root), "--to", "own.yaml"]) == 0
@@ -170,7 +170,9 @@ def test_labels_and_channels_are_asked_where_no_file_names_them(scans, monkeypat
         "name of label 1, in 5 label maps [label_1]: ",
         "name of label 2, in 5 label maps [label_2]: ",
         "channel 0 (CT is windowed in HU, all else scaled) [MR]: ",
+        "mean Dice (0 to 1) that others reach on such scans with all labels, if known [none]: ",
     ]
+    assert read("own.yaml").finetune[0].anchor.mean == 0.8
     told = json.loads((root / "dataset.json").read_text())
     assert told["labels"] == {"0": "background", "1": "head", "2": "label_2"}
     assert told["modality"] == {"0": "T1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import median, median_low
 
 from bench import typed
@@ -24,9 +25,12 @@ UNUSABLE = ("unreadable", "truncated", "shape", "label_value", "duplicate")
 VOXELS = 1_500_000  # of a median scan on the recipe's grid, at most: coarser from there on
 CROP, SMALL = 48**3, 24**3  # voxels of a crop, at most; of a trial's
 STEP = 8  # every side of a crop is a multiple: most networks halve three times
-NETWORK = "genesis_unet3d"  # where none is named
+NETWORK = "resenc_unet"  # where none is named
 # presets of runs and of trials, where a network has them
 BASE, TINY = "base", ("tiny_leaky", "tiny")
+FOUR_STAGES = {
+    "resenc_unet": "small"
+}  # in place of a tiny one whose crops are too large for small scans
 SAME = 0.02  # spacings that differ by less are one
 FEW = 2  # patients with labels that the small fraction holds at least, where it can
 TESTED = 25  # patients from which a fifth of them is enough to test; of fewer each is tested once
@@ -43,6 +47,8 @@ class Chosen:
     tiny: str  # at pilot and smoke scale
     crop: Triple
     view: Triple
+    pilot: Triple  # crop, as large as a scan where that is small
+    pilot_view: Triple
     small: Triple  # crop of a trial
     small_view: Triple
 
@@ -197,22 +203,26 @@ def networks() -> list[str]:
 def _chosen(network: str, middle: Sequence[float]) -> Chosen:
     """Return a network with crops of a median scan that it can be trained on at every scale."""
     presets = CATALOG[network].presets
-    tiny = next(name for name in (*TINY, *presets) if name in presets)
-    sizes = {"base": BASE if BASE in presets else [*presets][-1], "tiny": tiny}
+    tiny = next(n for n in (FOUR_STAGES.get(network), *TINY, *presets) if n in presets)
+    base = BASE if BASE in presets else [*presets][-1]
 
-    def fitting(crop: Triple) -> Triple:
-        fits = nearest(network, sizes["base"], crop, lambda c: nearest(network, tiny, c) == c)
+    def fitting(preset: str, crop: Triple) -> Triple:
+        fits = nearest(network, preset, crop)
         if fits is None:
             raise BenchError(
                 f"--network {network}: cannot read crop {crop} or one near it; use another network"
             )
         return fits
 
-    crops = fitting(_crop(middle, CROP)), fitting(_crop(middle, SMALL))
-    views = [fitting(view(crop)) for crop in crops]
-    return Chosen(
-        network, **sizes, crop=crops[0], view=views[0], small=crops[1], small_view=views[1]
-    )
+    crops = [
+        fitting(preset, _crop(middle, most))
+        for preset, most in ((base, CROP), (tiny, CROP), (tiny, SMALL))
+    ]
+    views = [
+        fitting(preset, view(crop)) for preset, crop in zip((base, tiny, tiny), crops, strict=True)
+    ]
+    pairs = chain.from_iterable(zip(crops, views, strict=True))
+    return Chosen(network, base, tiny, *pairs)
 
 
 def view(crop: Triple) -> Triple:
