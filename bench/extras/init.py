@@ -113,7 +113,7 @@ def init(
         *_counted_lines(survey, protocol),
         printable(f"{path}: written; next:"),
         printable(f"    {command}"),
-        *_nnunet_lines(protocol, command),
+        *_nnunet_lines(protocol),
     ]
 
 
@@ -247,32 +247,25 @@ def _quoted(text: str) -> str:
     return text if PLAIN.fullmatch(text) and not text.isdecimal() else json.dumps(text)
 
 
-def _is_nnunets(chosen: First) -> bool:
-    return (chosen.net.name, chosen.net.base) in ARCHITECTURES
+def _for_nnunet(network: str) -> str:
+    """Return whether nnU-Net can take the weights."""
+    names = dict.fromkeys(name for name, _ in ARCHITECTURES)
+    if network in names:
+        return "exports to nnU-Net, see below"
+    return f"only {', '.join(names)} exports to nnU-Net (--network {next(iter(names))}, in another file: --to)"
 
 
-def _for_nnunet(chosen: First) -> str:
-    """Return whether nnU-Net can take the weights, and from which scale on."""
-    if _is_nnunets(chosen):
-        return f"exports to nnU-Net from --scale paper (preset {chosen.net.base}), see below"
-    names = ", ".join(dict.fromkeys(name for name, _ in ARCHITECTURES))
-    return f"only {names} exports to nnU-Net (--network {names}, in another file: --to)"
-
-
-def _nnunet_lines(chosen: First, command: str) -> list[str]:
-    """Return the commands whose weights nnU-Net can load; none for another network."""
-    if not _is_nnunets(chosen):
+def _nnunet_lines(chosen: First) -> list[str]:
+    """Return the command whose weights nnU-Net can load; none for another network."""
+    if (chosen.net.name, chosen.net.tiny) not in ARCHITECTURES:
         return []
-    one = "--only seed=0 --only fraction=100 --only method=models_genesis"
-    one += " --only fold=0" * (chosen.folds > 1)
-    steps = "--set pretrain.steps=3 --set pretrain.batch=2 --set finetune.steps=3"
+    one = " --only fold=0" * (chosen.folds > 1)
     return [
-        "for nnU-Net, a trial of three steps; without --set it is the whole pretraining, for a GPU:",
-        printable(f"    {command} --scale paper {steps} {one}"),
-        "    bench export models_genesis --format nnunet --plans nnUNet_preprocessed/DATASET/nnUNetPlans.json "
-        "--to checkpoint.pth",
+        "for nnU-Net, after a run at scale pilot (or smoke, paper):",
+        f"    bench export models_genesis --only scale=pilot{one} --format nnunet "
+        "--plans nnUNet_preprocessed/DATASET/nnUNetPlans.json --to checkpoint.pth",
         "nnU-Net 2.8.1 needs encoder and decoder: models_genesis pretrains both",
-        "simclr3d pretrains the encoder alone: train it too, and export its fine-tuning with --only kind=finetune",
+        "simclr3d pretrains the encoder alone: export its fine-tuning with --only kind=finetune",
     ]
 
 
@@ -287,7 +280,7 @@ def _counted_lines(survey: Survey, chosen: First) -> list[str]:
     if visits := likely_visits(survey.cases):
         lines.append(visits)
     lines += [f"recipe: {doubt}" for doubt in chosen.doubts]
-    lines.append(f"network {chosen.net.name}: {_for_nnunet(chosen)}")
+    lines.append(f"network {chosen.net.name}: {_for_nnunet(chosen.net.name)}")
     lines.append(f"split {chosen.split}: {chosen.parts}")
     if chosen.unlabelled:
         lines.append(
