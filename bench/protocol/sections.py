@@ -825,7 +825,8 @@ class Finetune(Tuning):
                 raise ValueError(f"fractions must be whole percents from 1 to 100, got {percent}")
         if self.tune is not None and self.tune.fewest > len(self.seeds):
             raise ValueError(
-                f"tune.runs {self.tune.runs} needs at least {self.tune.fewest} seeds, there are {len(self.seeds)}"
+                f"tune.runs {self.tune.runs} needs at least {self.tune.fewest} seeds, there are {len(self.seeds)}; "
+                "add seeds, or set 'tune.runs' to 1"
             )
         if self.tune is not None and self.tune.on == "folds" and self.holdout:
             raise ValueError("tune.on: folds divides all labelled patients; leave 'holdout' out")
