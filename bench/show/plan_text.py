@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-<<<<<<< HEAD
-from pathlib import Path
-=======
 from itertools import chain
->>>>>>> cfe8ba7f (Controls and a choice of recipes in what init and new write; inner folds choose where few patients validate)
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import digest, records, registry
