@@ -214,6 +214,9 @@ def _chosen(network: str, middle: Sequence[float]) -> Chosen:
             )
         return fits
 
+    large = fitting(base, _crop(middle, CROP))
+    if network in FOUR_STAGES and any(side > n for side, n in zip(large, middle, strict=True)):
+        base = tiny  # six stages read more than such scans have
     crops = [
         fitting(preset, _crop(middle, most))
         for preset, most in ((base, CROP), (tiny, CROP), (tiny, SMALL))
