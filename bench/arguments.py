@@ -287,12 +287,13 @@ each organ if every organ has a file of its own: they become the labels 1, 2, ..
 --links DIR  with --image: write links to the files, in MSD layout, to this folder; default: the scans' folder \
 with _msd at the end of its name
 --patients PATTERN  if patients have several cases: a regular expression whose group is the patient of a case
---network {NETWORKS} (genesis_unet3d)  use this network; \
-only resenc_unet exports to nnU-Net; default: genesis_unet3d
+--network {NETWORKS} (resenc_unet)  use this network; \
+only resenc_unet exports to nnU-Net; default: resenc_unet
 {CORES}
 > DIR holds imagesTr and labelsTr, the layout of the Decathlon (MSD) and of nnU-Net. For another layout, --image \
 and --label find the files, and a new folder links to them. If there is no dataset.json, the command writes \
-one. On a terminal it asks for the names that --labels and --channels do not give; elsewhere it calls labels \
+one. On a terminal it asks for the names that --labels and --channels do not give, and for a Dice that others \
+reach; elsewhere it calls labels \
 label_1, ...
 $ bench init DATA/my_scans  # writes my_scans.yaml
 $ bench init SCANS --image '*/T1.nii.gz' --label '*/mask.nii.gz' --labels 1=tumour  # another layout, asks less

@@ -75,6 +75,8 @@ class Labelled(Division):
     fraction: int  # percent of the training patients
     n_train: int | None  # as many
     holdout: float = sparse(0.0)  # share of them that validates, in place of the split's
+    # (k, n): fold k of n inner ones; every n-th of the labelled patients validates, the others train
+    inner: tuple[int, int] | None = sparse()
     regions: tuple[tuple[int, ...], ...] = sparse(())  # label values of each, of a region head
     paint: tuple[tuple[int, int], ...] = sparse(())
     # value of voxels that nobody labelled, which give no loss and no score

@@ -374,8 +374,8 @@ def drawn(fold: Fold, data: Labelled, which: Which, seed: int, *, full: bool = F
 
     Args:
         fold: of its split.
-        data: ``fraction`` thins by the ranking of ``seed``, and a ``holdout`` parts what is left of the
-            training patients into those that train and those that validate.
+        data: ``fraction`` thins by the ranking of ``seed``, and a ``holdout`` or an ``inner`` fold parts what is
+            left of the training patients into those that train and those that validate.
         which: train, val or test, of which the last is never thinned.
         seed: of the fine-tuning.
         full: do all validate that the split has, whatever the fraction?
@@ -384,8 +384,11 @@ def drawn(fold: Fold, data: Labelled, which: Which, seed: int, *, full: bool = F
         BenchError: less than half a patient would train, or with a ``holdout`` nobody.
     """
     patients = list(getattr(fold, which))
-    if which != "test" and data.holdout:
+    if which != "test" and (data.holdout or data.inner):
         thinned = fraction(fold.train, data.fraction, fold.name, seed, data.dataset)
+        if data.inner:
+            k, n = data.inner
+            return [p for i, p in enumerate(thinned) if (i % n == k) == (which == "val")]
         return parted(thinned, data.holdout, f"{data.dataset}: ")[which == "val"]
     if which == "train":
         return fraction(patients, data.fraction, fold.name, seed, data.dataset)

@@ -21,10 +21,13 @@ from bench.extras.survey.first import NETWORK, First, first, seen_in_words
 from bench.extras.survey.linked import linked, organ_names, suggestion
 from bench.extras.survey.measure import Survey
 from bench.nets.catalog import ARCHITECTURES
+from bench.protocol.sections import FEW_JUDGES
 from bench.report.footnotes import counted
+from bench.show.reports import RESULTS, tables_in
 from bench.volumes.files import dicom_inside
 
 TEMPLATE = Path(__file__).with_name("templates") / "first.yaml"
+UNDERTRAINED = "Dice of 0 to 1; if scratch has less with all labels, the page says undertrained"
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # of YAML, without quotes
 
 
@@ -101,7 +104,7 @@ def init(
         survey.findings = check(survey.dataset, root, workers, on_progress, survey.look)
         protocol = first(survey, stated.network)
         command = f"bench run {shlex.quote(str(path))} --data {shlex.quote(str(root.parent))}"
-        text = _text(survey, protocol, command)
+        text = _text(survey, protocol, command, _anchor(survey, ask))
         try:
             write_atomic(path, text)
         except OSError as error:
@@ -114,7 +117,7 @@ def init(
         *_counted_lines(survey, protocol),
         printable(f"{path}: written; next:"),
         printable(f"    {command}"),
-        *_nnunet_lines(protocol, command),
+        *_nnunet_lines(protocol),
     ]
 
 
@@ -187,9 +190,31 @@ def label_names(text: str) -> dict[int, str]:
     return labels
 
 
-def _text(survey: Survey, chosen: First, command: str) -> str:
+def _anchor(survey: Survey, ask: Ask) -> str:
+    """Return the line of an anchor: as published for this data set, as a person says, or what to write there."""
+    table = tables_in(RESULTS, "reference.csv")
+    published = list[tuple[str, str]]()
+    if table is not None:
+        rows = table[(table.dataset == survey.name) & (table.metric == "dice")]
+        published = [*zip(rows.value, rows.source, strict=True)]
+    lowest, source = min(published, default=("none", ""))
+    question = "mean Dice (0 to 1) that others reach on such scans with all labels, if known"
+    stated = ask(question, lowest)
+    if stated == "none":
+        return f"# anchor: {{mean: SCORE}}  # {UNDERTRAINED}; what others reach, or scratch in the pilot"
+    try:
+        mean = float(stated)
+    except ValueError:
+        mean = 0.0
+    if not 0 < mean <= 1:
+        raise BenchError(f"anchor {stated}: is no mean Dice; write a number from 0 to 1, or none")
+    return f"anchor: {{mean: {mean:g}}}  # {UNDERTRAINED}: {source if stated == lowest else 'as stated'}"
+
+
+def _text(survey: Survey, chosen: First, command: str, anchor: str) -> str:
     excluded = "[" + ", ".join(map(_quoted, chosen.excluded)) + "]"
     left = f"    exclude: {excluded}  # 'bench check' says why\n" if chosen.excluded else ""
+    few = chosen.judges < FEW_JUDGES
     title = " ".join(printable(survey.dataset.title).split())
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=title,
@@ -208,12 +233,17 @@ def _text(survey: Survey, chosen: First, command: str) -> str:
         tiny=chosen.net.tiny,
         crop=[*chosen.net.crop],
         view=[*chosen.net.view],
+        pilot=[*chosen.net.pilot],
+        pilot_view=[*chosen.net.pilot_view],
         small=[*chosen.net.small],
         small_view=[*chosen.net.small_view],
         split=chosen.split,
         one=", folds: [0]" if chosen.folds > 1 else "",
         parts=chosen.parts,
         fractions=[*chosen.fractions],
+        anchor=anchor,
+        judges="on: folds, runs: 1}  # too few patients validate" if few else "runs: others}",
+        val="" if few else "    val: full\n",
         pretrain=chosen.pretrain,
         finetune=chosen.finetune,
     )
@@ -227,32 +257,25 @@ def _quoted(text: str) -> str:
     return text if PLAIN.fullmatch(text) and not text.isdecimal() else json.dumps(text)
 
 
-def _is_nnunets(chosen: First) -> bool:
-    return (chosen.net.name, chosen.net.base) in ARCHITECTURES
+def _for_nnunet(network: str) -> str:
+    """Return whether nnU-Net can take the weights."""
+    names = dict.fromkeys(name for name, _ in ARCHITECTURES)
+    if network in names:
+        return "exports to nnU-Net, see below"
+    return f"only {', '.join(names)} exports to nnU-Net (--network {next(iter(names))}, in another file: --to)"
 
 
-def _for_nnunet(chosen: First) -> str:
-    """Return whether nnU-Net can take the weights, and from which scale on."""
-    if _is_nnunets(chosen):
-        return f"exports to nnU-Net from --scale paper (preset {chosen.net.base}), see below"
-    names = ", ".join(dict.fromkeys(name for name, _ in ARCHITECTURES))
-    return f"only {names} exports to nnU-Net (--network {names}, in another file: --to)"
-
-
-def _nnunet_lines(chosen: First, command: str) -> list[str]:
-    """Return the commands whose weights nnU-Net can load; none for another network."""
-    if not _is_nnunets(chosen):
+def _nnunet_lines(chosen: First) -> list[str]:
+    """Return the command whose weights nnU-Net can load; none for another network."""
+    if (chosen.net.name, chosen.net.tiny) not in ARCHITECTURES:
         return []
-    one = "--only seed=0 --only fraction=100 --only method=models_genesis"
-    one += " --only fold=0" * (chosen.folds > 1)
-    steps = "--set pretrain.steps=3 --set pretrain.batch=2 --set finetune.steps=3"
+    one = " --only fold=0" * (chosen.folds > 1)
     return [
-        "for nnU-Net, a trial of three steps; without --set it is the whole pretraining, for a GPU:",
-        printable(f"    {command} --scale paper {steps} {one}"),
-        "    bench export models_genesis --format nnunet --plans nnUNet_preprocessed/DATASET/nnUNetPlans.json "
-        "--to checkpoint.pth",
+        "for nnU-Net, after a run at scale pilot (or smoke, paper):",
+        f"    bench export models_genesis --only scale=pilot{one} --format nnunet "
+        "--plans nnUNet_preprocessed/DATASET/nnUNetPlans.json --to checkpoint.pth",
         "nnU-Net 2.8.1 needs encoder and decoder: models_genesis pretrains both",
-        "simclr3d pretrains the encoder alone: train it too, and export its fine-tuning with --only kind=finetune",
+        "simclr3d pretrains the encoder alone: export its fine-tuning with --only kind=finetune",
     ]
 
 
@@ -267,7 +290,7 @@ def _counted_lines(survey: Survey, chosen: First) -> list[str]:
     if visits := likely_visits(survey.cases):
         lines.append(visits)
     lines += [f"recipe: {doubt}" for doubt in chosen.doubts]
-    lines.append(f"network {chosen.net.name}: {_for_nnunet(chosen)}")
+    lines.append(f"network {chosen.net.name}: {_for_nnunet(chosen.net.name)}")
     lines.append(f"split {chosen.split}: {chosen.parts}")
     if chosen.unlabelled:
         lines.append(

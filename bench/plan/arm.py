@@ -98,8 +98,8 @@ class Labels:
     test: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, arm: Arm, percent: int, seed: int) -> Labels:
-        """Draw the patients of an arm's label fraction.
+    def of(cls, arm: Arm, percent: int, seed: int, inner: tuple[int, int] | None = None) -> Labels:
+        """Draw the patients of an arm's label fraction; of an ``inner`` fold those that train and validate in it.
 
         Raises:
             BenchError: as ``bench.data.split.drawn``; a head that the data set has no labels for; more
@@ -113,6 +113,7 @@ class Labels:
             fraction=percent,
             holdout=tuned.holdout,
             n_train=None,
+            inner=inner,
             regions=head.regions,
             paint=head.paint,
             ignore=target.dataset.void,
@@ -131,8 +132,9 @@ class Labels:
 
     @property
     def labelled(self) -> int:
-        """Return how many training patients have labels, with those that a holdout validates on."""
-        return len(self.train) + (len(self.val) if self.data.holdout else 0)
+        """Return how many training patients have labels, with those of them that validate."""
+        own = self.data.holdout or self.data.inner
+        return len(self.train) + (len(self.val) if own else 0)
 
     @property
     def counts(self) -> tuple[int, ...]:

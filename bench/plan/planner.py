@@ -234,22 +234,29 @@ class Planner:
         arms = [replace(arm, tuned=recipe) for _, recipe in recipes]
         first = self._finetuning(arms[0], labels, initial)
         tune = arm.tuned.tune if arm.tuned.is_trained else None
-        if tune is None or len({self._finetuning(a, labels, initial).id for a in arms}) == 1:
-            # or its grid varies nothing that concerns this row
+        folds = tune.folds(len(labels.train)) if tune else []
+        alike = not folds or len({self._finetuning(a, labels, initial).id for a in arms}) == 1
+        if (
+            tune is None or alike
+        ):  # the grid varies nothing that concerns this row, or nobody can decide
             return self._add(arm, labels, initial, first)
         needs, candidates = list(first.needs), dict[str, Candidate]()
         runs = tune.runs if isinstance(tune.runs, int) else len(arm.tuned.seeds)
-        seeds = specs.in_turn(arm.tuned.seeds, labels.seed, runs)
+        others, inner = tune.runs == "others", None not in folds
+        # under inner folds no run is taken over, so none has to be of the own seed: the first seeds decide for all
+        begin = arm.tuned.seeds[0] if inner and not others else labels.seed
+        seeds = specs.in_turn(arm.tuned.seeds, begin, runs)
+        tried = [(seed, fold) for seed in seeds[others and inner :] for fold in folds]
         for (settings, _), recipe_arm in zip(recipes, arms, strict=True):
             indices = list[int]()
-            for seed in seeds:
+            for seed, fold in tried:
                 start = next(i for i in (initial, *initials) if i.seed in (None, seed))
-                run = Labels.of(arm, labels.data.fraction, seed)
-                validated = self._finetuning(recipe_arm, run, start, validated=True)
-                job = self._add(recipe_arm, run, start, validated)
+                run = Labels.of(arm, labels.data.fraction, seed, fold)
+                tuning = self._finetuning(recipe_arm, run, start, validated=True)
+                job = self._add(recipe_arm, run, start, tuning)
                 needs += [] if job in needs else [job]
                 indices.append(needs.index(job))
-            candidate = Candidate(settings, tuple(indices), tune.runs == "others")
+            candidate = Candidate(settings, tuple(indices), others and not inner, inner)
             candidates.setdefault(needs[indices[0]], candidate)
         spec = replace(first.spec_as(FinetuneSpec), tune=tuple(candidates.values()))
         return self._add(arm, labels, initial, Job(spec, tuple(needs)))

@@ -158,7 +158,7 @@ def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:
     tuning, unseen = spec.finetune, not fold.train  # the data is not here
     tracked = tuning.track is not None and tuning.track.part == "val"
     chosen = tuning.validates and tuning.select != "best_test"
-    if not (chosen or tracked) or unseen or fold.val or spec.data.holdout:
+    if not (chosen or tracked) or unseen or fold.val or spec.data.holdout or spec.data.inner:
         return
     what, instead = ("best_val, patience and tune need", "use 'select: last' and no grid")
     if not chosen:

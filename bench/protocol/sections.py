@@ -619,6 +619,9 @@ TUNABLE = (  # what a grid may vary: how weights move, never data, budget or wha
     "augment",
 )
 LARGEST_GRID = 64
+JUDGES = {"val": "the validation patients", "folds": "inner folds of the labelled patients"}
+FEW_JUDGES = 5  # patients: a choice by fewer is mostly luck
+INNER = 2  # folds of the labelled patients: of more each recipe would train more often
 SHORT = {"rate": "optimiser.lr"}  # other names of keys in a grid
 
 
@@ -626,13 +629,17 @@ SHORT = {"rate": "optimiser.lr"}  # other names of keys in a grid
 class Tune:
     """A small grid of recipes from which each row chooses one, by its score on the validation patients.
 
-    Test patients are never used. If scores are equal, the first recipe of the grid wins.
+    Test patients are never used. If scores are equal, the first recipe of the grid wins; it is also taken if
+    ``folds`` decide and a single patient is labelled.
     """
 
     # a key of the section, such as loaded.rate, with the values to try; rate means optimiser.lr
     over: dict[str, tuple[Any, ...]]
-    on: Literal["val"] = "val"  # the validation patients choose, as for `best_val`
-    # seeds whose validation scores are averaged for the choice, the run's own among them; others: all seeds but its own
+    # val: the validation patients decide, as for `best_val`; folds: the labelled training patients decide, in two
+    # halves, each scored by a fine-tuning on the other one (for fewer than about five validation patients)
+    on: Literal["val", "folds"] = "val"
+    # seeds whose validation scores are averaged for the choice, with the run's own; others: all seeds but its own.
+    # With `on: folds` a number means the first seeds, and all runs of a row have the same choice
     runs: Annotated[int, Range(1, 64)] | Literal["others"] = 1
 
     def __post_init__(self) -> None:
@@ -658,6 +665,12 @@ class Tune:
             raise ValueError(
                 f"tune.over: {len(self.grid)} recipes are more than {LARGEST_GRID}; use fewer values"
             )
+
+    def folds(self, labelled: int) -> list[tuple[int, int] | None]:
+        """Return the inner folds on which a recipe is scored; None: on the split's patients that validate."""
+        if self.on == "val":
+            return [None]
+        return [] if labelled == 1 else [(k, INNER) for k in range(INNER)]
 
     @property
     def fewest(self) -> int:
@@ -812,8 +825,11 @@ class Finetune(Tuning):
                 raise ValueError(f"fractions must be whole percents from 1 to 100, got {percent}")
         if self.tune is not None and self.tune.fewest > len(self.seeds):
             raise ValueError(
-                f"tune.runs {self.tune.runs} needs at least {self.tune.fewest} seeds, there are {len(self.seeds)}"
+                f"tune.runs {self.tune.runs} needs at least {self.tune.fewest} seeds, there are {len(self.seeds)}; "
+                "add seeds, or set 'tune.runs' to 1"
             )
+        if self.tune is not None and self.tune.on == "folds" and self.holdout:
+            raise ValueError("tune.on: folds divides all labelled patients; leave 'holdout' out")
         if self.value is not None and self.evaluation != "probe":
             raise ValueError(
                 "value: only a probe predicts a number; set 'evaluation: probe', or leave it out"

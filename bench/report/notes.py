@@ -322,7 +322,10 @@ def _drifts(target: Finetune) -> bool:
 
 def _favours(target: Finetune) -> bool:
     """Tell whether rows choose a recipe by their own runs, and scratch has nothing to choose."""
-    return bool(target.tune and target.tune.spares_scratch and target.tune.runs != "others")
+    tune = target.tune
+    if tune is None or tune.on == "folds":  # no run chooses itself
+        return False
+    return tune.spares_scratch and tune.runs != "others"
 
 
 def _uncounted(report: ReportContext, row: str) -> str:

@@ -11,7 +11,7 @@ from bench.data.case_filter import DOUBTFUL, SHOWN
 from bench.errors import first_of
 from bench.jobs.finetune.spec import setting_text
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, row_of
-from bench.protocol.sections import Augment, Group, Initial, Schedule, Track, Tune
+from bench.protocol.sections import JUDGES, Augment, Group, Initial, Schedule, Track, Tune
 from bench.report import learning
 from bench.report.context import ReportContext
 from bench.report.footnotes import counted
@@ -368,7 +368,8 @@ def _grid(tune: Tune) -> str:
     runs = {1: "", "others": " (mean of the other seeds)"}.get(
         tune.runs, f" (mean of {tune.runs} seeds)"
     )
-    return f"on the validation patients{runs}, from {len(tune.grid)} candidates ({setting_words(keys)})"
+    alone = "; the first if one patient is labelled" if tune.on == "folds" else ""
+    return f"on {JUDGES[tune.on]}{runs}{alone}, from {len(tune.grid)} candidates ({setting_words(keys)})"
 
 
 def _looks(track: Track) -> str:

@@ -28,6 +28,7 @@ from bench.metrics.request import LATENCY, REGRESSION
 from bench.nets.catalog import ARCHITECTURES
 from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, mixture, row_of
+from bench.protocol.sections import JUDGES
 from bench.record import CELL
 from bench.report.names import declared_info, with_network
 from bench.report.supplement import (
@@ -76,7 +77,7 @@ FINISHED = {
         "gaps?": [str],
         "left_open?": str,
     },
-    "choice?": {"best": int, "scores": [float], "settings": [str]},
+    "choice?": {"best": int, "scores": [float], "settings": [str], "on?": str},
     "provenance?": {
         "packages": dict,
         "date": str,
@@ -338,7 +339,8 @@ def _choices(of: Mapping[tuple[str, int], list[dict[str, Any]]], tried: Mapping[
         ]
         count = max(count, *(len(choice["settings"]) for choice in choices))
     took = f"{len(tried)} fine-tunings, {duration(sum(tried.values()))}"
-    return f"chose among {count} settings on the validation patients ({took}). {'. '.join(parts)}"
+    judges = choices[0].get("on", JUDGES["val"])
+    return f"chose among {count} settings on {judges} ({took}). {'. '.join(parts)}"
 
 
 def _receipt(receipt: Mapping[str, Any]) -> str:

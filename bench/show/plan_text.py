@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ from bench.jobs.training_kind import TrainingKind
 from bench.phantoms.synthetic import is_synthetic
 from bench.plan import Plan, crop_faults
 from bench.plan.cost import forecast, load
-from bench.protocol import Protocol, base_of
+from bench.protocol import Protocol, base_of, is_control
+from bench.protocol.sections import FEW_JUDGES, JUDGES
 from bench.show.words import counted, duration, smallest_to_largest
 from bench.store import Store
 
@@ -86,6 +88,7 @@ def as_text(plan: Plan, store: Store, protocols: Sequence[Protocol], *, away: bo
     for protocol in protocols if len(protocols) <= FEW else ():
         lines += [f"{_called(protocol)}: {protocol.title}"]
         lines += _rows(plan, done, protocol, costs)
+        lines += _safeguards(plan, done, protocol, costs)
         lines += _patients(plan, protocol)
         lines += (f"  {text}" for text in crop_faults.oversized(plan, protocol.name))
     return "\n".join(map(printable, lines))
@@ -172,6 +175,7 @@ def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) -> list[
         tuned = [j for j in dict.fromkeys(c.finetune for c in cells) if j not in trained]
         seconds = costs.seconds
         if tuned:
+            tuned += [job for job in _tried(plan, tuned) if job not in trained]
             scored = [seconds[job] for job in dict.fromkeys(c.evaluate for c in cells)]
             cost = _cost([seconds[job] for job in tuned], scored, len(cells), costs.where)
             way = f"{cost}, {_way(plan.spec(tuned[0], FinetuneSpec))}"
@@ -187,6 +191,59 @@ def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) -> list[
             lines += [] if job in trained else _pretraining(plan, job, done, costs)
         trained = dict.fromkeys([*pretrained, *tuned], row) | trained
     return lines
+
+
+def _tried(plan: Plan, tuned: Iterable[str]) -> list[str]:
+    """Return the fine-tunings among which some take over the best."""
+    taken = (plan.jobs[job] for job in tuned if plan.spec(job, FinetuneSpec).tune)
+    return [
+        need
+        for need in dict.fromkeys(chain.from_iterable(job.needs for job in taken))
+        if plan.jobs[need].kind == "finetune"
+    ]
+
+
+def _safeguards(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) -> Iterator[str]:
+    """Yield what the controls and each row's choice of a recipe cost, and how to do without."""
+    cells = [cell for cell in plan.cells[protocol.name] if cell.wanted]
+    every = plan.wanted(protocol=protocol.name)
+
+    def cost(jobs: Iterable[str]) -> float:
+        return sum(costs.seconds[job] or 0.0 for job in jobs if job not in done)
+
+    def share(seconds: float) -> str:
+        total = cost(every)
+        part = f" ({100 * seconds / total:.0f} % of the plan)" if total else ""
+        return f"about {duration(seconds)}{costs.where}{part}"
+
+    controls = dict.fromkeys(cell.row for cell in cells if is_control(protocol, cell.row))
+    if controls and protocol.controls:
+        ends = {end for cell in cells if cell.row in controls for end in cell.ends}
+        others = {end for cell in cells if cell.row not in controls for end in cell.ends}
+        without = {*plan.wanted(lambda job: job in ends - others, protocol.name)}
+        seconds = cost(job for job in every if job not in without)
+        yield f"  controls ({', '.join(controls)}): {share(seconds)}; 'controls: []' leaves them out"
+    for name, section in zip(protocol.sections, protocol.finetune, strict=True):
+        own = [c for c in cells if c.columns["section"] == name]
+        taken = [c for c in own if plan.spec(c.finetune, FinetuneSpec).tune]
+        if section.tune is None or not taken:
+            continue
+        jobs = dict.fromkeys(c.finetune for c in taken)
+        tried = _tried(plan, jobs)
+        # what is taken over is one of them; under inner folds it trains besides
+        more = share(cost(tried) * (1 - (section.tune.on == "val") * len(jobs) / len(tried)))
+        judges = JUDGES[section.tune.on]
+        fewest = min((c.patients[1] for c in taken if c.patients), default=FEW_JUDGES)
+        if section.tune.on == "val" and fewest < FEW_JUDGES:
+            judges += f" ({fewest}; of fewer than {FEW_JUDGES} use 'on: folds')"
+        yield (
+            f"  tune ({name}): {len(tried)} fine-tunings choose the recipes of {len(jobs)}, by {judges}: {more}; "
+            "'tune: null' leaves it out"
+        )
+        single = {c.columns["fraction"] for c in own if c.patients and c.patients[0] == 1}
+        if section.tune.on == "folds" and single:
+            shares = enumerated([f"{percent} %" for percent in sorted(single)])
+            yield f"  tune ({name}): at {shares} one patient is labelled, so the first recipe is taken"
 
 
 def _pretraining(plan: Plan, job: str, done: set[str], costs: Costs) -> list[str]:

@@ -67,6 +67,8 @@ def test_what_is_written_plans_at_every_scale(scans, tmp_path, capsys):
     for scale in ("smoke", "pilot", "paper"):
         text = planned(capsys, path, root, "--scale", scale)
         assert "2 / 1 / 6 at 10 %, 21 / 3 / 6 at 100 %" in text
+        for line in ("controls (ceiling): about", "by inner folds of the labelled patients: about"):
+            assert (line in text) == (scale != "smoke")
     assert len(path.read_text().splitlines()) < 60
 
 
@@ -78,16 +80,17 @@ def test_a_named_network_plans_at_every_scale_and_says_what_nnunet_reads(
     assert main(["init", str(root), "--network", network]) == 0
     said = capsys.readouterr().out.splitlines()
     line = next(t for t in said if t.startswith("network "))
-    shown = [t for t in said if "--set pretrain.steps=3" in t or "bench export" in t]
-    assert len(shown) == (2 if network == "resenc_unet" else 0)
-    why = "exports to nnU-Net from --scale paper (preset base), see below"
-    stated = {"resenc_unet": why}
+    shown = [t for t in said if "bench export models_genesis --only scale=pilot --only fold=0" in t]
+    assert len(shown) == (network == "resenc_unet")
+    stated = {"resenc_unet": "exports to nnU-Net, see below"}
     only = "only resenc_unet exports to nnU-Net (--network resenc_unet, in another file: --to)"
     assert line == f"network {network}: {stated.get(network, only)}"
     for scale in ("smoke", "pilot", "paper"):
         planned(capsys, tmp_path / "my_scans.yaml", root, "--scale", scale)
         (net,) = read(tmp_path / "my_scans.yaml", scale).networks.values()
-        assert net.network == network and net.preset.startswith("base") == (scale == "paper")
+        assert net.network == network and net.preset.startswith("base") == (
+            scale == "paper" and network != "resenc_unet"
+        )
 
 
 def test_help_lists_the_networks_and_a_wrong_one_gets_the_nearest(capsys):
@@ -95,6 +98,21 @@ def test_help_lists_the_networks_and_a_wrong_one_gets_the_nearest(capsys):
     with pytest.raises(SystemExit):
         main(["init", "DIR", "--network", "resenc"])
     assert "no 'resenc'; did you mean 'resenc_unet'?" in capsys.readouterr().err
+
+
+def test_of_a_known_data_set_the_published_score_is_the_anchor(
+    scans, tmp_path, monkeypatch, capsys
+):
+    root = scans(45, "msd04_hippocampus")
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    pilot = read(tmp_path / "own.yaml", "pilot")
+    (section,), (net,) = pilot.finetune, pilot.networks.values()
+    assert section.anchor.mean == 0.89  # results/reference.csv
+    assert (section.tune.on, section.tune.runs, len(section.tune.grid)) == ("val", "others", 3)
+    assert net.crop == (32, 48, 32)  # of scans of 37 x 49 x 35 voxels
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: "89")
+    assert "write a number from 0 to 1" in refusal(capsys, "init", root, "--to", "other.yaml")
 
 
 SPLITS = {
@@ -110,7 +128,7 @@ def test_few_patients_are_each_tested_once(scans, cases, split, tmp_path, capsys
     root = scans(cases)
     assert main(["init", str(root), "--to", "own.yaml"]) == 0
     (section,) = read(tmp_path / "own.yaml", "pilot").finetune
-    assert (section.split, section.fractions) == split
+    assert (section.split, section.fractions) == split and section.tune.on == "folds"
     planned(capsys, tmp_path / "own.yaml", root)
 
 
@@ -162,7 +180,7 @@ def test_a_case_that_cannot_be_used_is_left_out_and_named(scans, tmp_path, capsy
 def test_labels_and_channels_are_asked_where_no_file_names_them(scans, monkeypatch, capsys):
     root = scans(5)
     (root / "dataset.json").unlink()
-    replies = mock.Mock(side_effect=["head", "", "T1"])
+    replies = mock.Mock(side_effect=["head", "", "T1", "0.8"])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", replies)
     assert main(["init", str(root), "--to", "own.yaml"]) == 0
@@ -170,7 +188,9 @@ def test_labels_and_channels_are_asked_where_no_file_names_them(scans, monkeypat
         "name of label 1, in 5 label maps [label_1]: ",
         "name of label 2, in 5 label maps [label_2]: ",
         "channel 0 (CT is windowed in HU, all else scaled) [MR]: ",
+        "mean Dice (0 to 1) that others reach on such scans with all labels, if known [none]: ",
     ]
+    assert read(root.parents[1] / "own.yaml").finetune[0].anchor.mean == 0.8
     told = json.loads((root / "dataset.json").read_text())
     assert told["labels"] == {"0": "background", "1": "head", "2": "label_2"}
     assert told["modality"] == {"0": "T1"}

@@ -55,6 +55,11 @@ def test_three_files_of_a_kind_can_be_planned_as_they_are_beside_scratch_and_two
         }
         assert len({r.method for r in protocol.rows.values()} - mine) == 3 and protocol.phantoms
         assert main(["plan", str(made / f"deep_{kind}.yaml")]) == 0
+        for scale, controls in (("smoke", ()), ("paper", ("ceiling",))):
+            at_scale = read(made / f"deep_{kind}.yaml", scale)
+            assert at_scale.controls == controls and bool(at_scale.finetune[0].tune) == bool(
+                controls
+            )
     assert "22 jobs" in capsys.readouterr().out
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -129,3 +130,22 @@ def test_the_recipe_that_validates_best_is_taken_over_and_of_equal_ones_the_firs
     crossed = a_job("finetune", spec, (*first.needs, *(job.id for job in tried)))
     assert not apart(weights(made.done(crossed)), weights(made.store.jobs / tried[0].id))
     assert made.store.manifest(crossed.id)["choice"]["scores"] == scores[::-1]
+
+
+def test_of_inner_folds_only_the_recipe_is_taken_over(made):
+    recipes = [{"steps": 4, "optimiser": Optimiser(lr=rate)} for rate in (1e-6, 3e-3)]
+    first, second = (made.finetune(NETWORK, CROP, **recipe) for recipe in recipes)
+    halves = []
+    for half, job in product((0, 1), (first, second)):
+        tried = altered(job, finetune={"validated": True, "steps": 2}, data={"inner": (half, 2)})
+        made.done(tried)
+        halves.append(tried)
+    scores = [made.store.manifest(job.id)["validation"] for job in halves]
+    candidates = [{"settings": {"n": n}, "runs": [n + 1, n + 3], "inner": True} for n in (0, 1)]
+    needs = (*first.needs, *(job.id for job in halves))
+    chosen = a_job("finetune", {**first.plain()["spec"], "tune": candidates}, needs)
+    folder, manifest = made.done(chosen), made.store.manifest(chosen.id)
+    best = int(scores[1] + scores[3] > scores[0] + scores[2])
+    assert manifest["choice"]["best"] == best and "inner folds" in manifest["choice"]["on"]
+    assert manifest["steps"] == 4
+    assert not apart(weights(folder), weights(made.done((first, second)[best])))

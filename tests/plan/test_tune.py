@@ -2,10 +2,12 @@
 
 import json
 
+import pytest
 from one_line import refused
-from small_protocol import BASE, NAME, cell, ids
+from small_protocol import BASE, NAME, TEST, TRAIN, VAL, cell, ids
 
 from bench import jobs
+from bench.data import split
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.protocol import read
 from bench.protocol.comparable import differing
@@ -97,6 +99,35 @@ def test_a_run_takes_the_recipe_that_the_other_seeds_choose(plan_of):
     three = plan_of(section(tune={**RATES, "runs": 3}, seeds=[0, 1, 2], fractions=[50]))
     tried = {*tuning(three, row="pair", seed=1)[2]}
     assert {*needs} == tried  # the same fine-tunings
+
+
+@pytest.mark.parametrize(("runs", "judges"), [(1, [0]), (2, [0, 1]), ("others", [0])])
+def test_where_few_validate_halves_of_the_labelled_patients_choose(plan_of, runs, judges):
+    plan = plan_of(section(tune={**RATES, "on": "folds", "runs": runs}, fractions=[50]))
+    job, settings, needs = tuning(plan, row="pair", seed=1)
+    assert len(settings) == 3 and not job.spec.untrained and job.spec.data.inner is None
+    for candidate in job.spec.tune:
+        runs = [plan.jobs[needs[place]].spec for place in candidate.judges]
+        assert [(run.seed, run.data.inner) for run in runs] == [
+            (seed, (half, 2)) for seed in judges for half in (0, 1)
+        ]
+        assert {run.finetune.optimiser.lr for run in runs} == {candidate.settings["optimiser.lr"]}
+    fold = split.Fold("even", 0, tuple(TRAIN), tuple(VAL), tuple(TEST))
+    halves = [{*split.drawn(fold, run.data, "val", 0)} for run in runs[:2]]
+    trained = [{*split.drawn(fold, run.data, "train", 0)} for run in runs[:2]]
+    assert trained == halves[::-1] and not halves[0] & halves[1]  # each validates once
+    assert halves[0] | halves[1] == {*split.drawn(fold, job.spec.data, "train", 0)} <= {*TRAIN}
+
+
+def test_a_single_labelled_patient_takes_the_first_recipe(plan_of):
+    tune = {"over": {"rate": [1e-2, 1e-3]}, "on": "folds"}
+    tuned = plan_of(section(tune=tune, fractions=[5]))
+    plain = plan_of(section(optimiser={"lr": 1e-2}, fractions=[5]))
+    for row in ("alone", "pair"):
+        found = cell(tuned, row=row, seed=1)
+        assert found.finetune == cell(plain, row=row, seed=1).finetune
+    with refused("leave 'holdout' out"):
+        plan_of(section(tune=tune, holdout=0.5))
 
 
 def test_test_patients_are_read_by_no_job_that_a_choice_stands_on(plan_of):

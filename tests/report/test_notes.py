@@ -316,14 +316,17 @@ def test_kept_statistics_under_the_full_rate_are_pointed_out(
 
 
 @pytest.mark.parametrize(
-    ("over", "runs", "favoured"),
+    ("over", "runs", "on", "favoured"),
     [
-        ({"loaded": ({}, {"rate": 1e-5}), "norm": ("batch", "kept")}, 2, True),
-        ({"loaded.rate": (1e-4, 1e-5)}, "others", False),
-        ({"loaded.rate": (1e-4, 1e-5), "rate": (1e-3, 1e-4)}, 1, False),  # scratch chooses, too
+        ({"loaded": ({}, {"rate": 1e-5}), "norm": ("batch", "kept")}, 2, "val", True),
+        ({"loaded.rate": (1e-4, 1e-5)}, "others", "val", False),
+        ({"loaded.rate": (1e-4, 1e-5)}, 1, "folds", False),
+        ({"loaded.rate": (1e-4, 1e-5), "rate": (1e-3, 1e-4)}, 1, "val", False),  # scratch, too
     ],
 )
-def test_a_choice_that_scratch_has_not_is_pointed_out(four, records, written, over, runs, favoured):
-    tuned = replace(four.finetune[0], seeds=(0, 1), tune=Tune(over=over, runs=runs))
+def test_a_choice_that_scratch_has_not_is_pointed_out(
+    four, records, written, over, runs, on, favoured
+):
+    tuned = replace(four.finetune[0], seeds=(0, 1), tune=Tune(over=over, runs=runs, on=on))
     text, _ = written(replace(four, finetune=(tuned,)), records({}))
     assert ("“organs”: scratch has only one of the recipes" in text) is favoured

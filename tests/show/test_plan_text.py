@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from by_hand import a_job, altered
-from small_protocol import NAME, cell, ids
+from small_protocol import BASE, NAME, cell, ids
 
 from bench.cli import main
 from bench.executors.slurm.profile import Profile
@@ -63,6 +63,31 @@ def test_the_tree_counts_cells_jobs_and_what_is_done(plan_of, store, protocol):
     assert "20 jobs, to do: 1 prepare, 2 guard, 1 pretrain, 8 finetune, 8 evaluate" in text
     finished(store, plan.jobs[cell(plan, row="alone", fraction=25, seed=0).finetune])
     assert "7 finetune" in as_text(plan, store, [protocol])
+
+
+CHOOSING = {  # on: fine-tunings that are tried (12 cells, 3 rates; two halves of two seeds), whose scores decide
+    "val": (36, "the validation patients (1; of fewer than 5 use 'on: folds')", 12 / 36),
+    "folds": (36, "inner folds of the labelled patients", 0),
+}
+
+
+@pytest.mark.parametrize(("on", "said"), CHOOSING.items())
+def test_controls_and_choices_say_what_they_cost(plan_of, store, protocol_file, on, said):
+    tune = {"over": {"rate": [1e-2, 1e-3, 1e-4]}, "on": on}
+    changes = {"controls": ["ceiling"], "finetune": [{**BASE["finetune"][0], "tune": tune}]}
+    plan, protocol = plan_of(changes), replace(read(protocol_file(changes)), name="test0")
+    alone = plan_of({**changes, "controls": []})
+    seconds, (tried, judges, taken_over) = forecast(plan, store, [*plan.jobs]), said
+    validated = [job for job in ids(plan, "finetune") if plan.jobs[job].spec.finetune.validated]
+    controls = sum(seconds[job] for job in seconds.keys() - alone.jobs.keys())
+    choices = sum(seconds[job] for job in validated) * (1 - taken_over)
+    text, total = as_text(plan, store, [protocol]), sum(seconds.values())
+    assert len(validated) == tried
+    for line, took in (
+        ("controls (ceiling): about {} ({} % of the plan); 'controls: []'", controls),
+        (f"choose the recipes of 12, by {judges}: about {{}} ({{}} % of", choices),
+    ):
+        assert line.format(duration(took), round(100 * took / total)) in text
 
 
 def test_a_training_stands_once_and_rows_that_score_other_weights_say_so(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import median, median_low
 
 from bench import typed
@@ -24,9 +25,12 @@ UNUSABLE = ("unreadable", "truncated", "shape", "label_value", "duplicate")
 VOXELS = 1_500_000  # of a median scan on the recipe's grid, at most: coarser from there on
 CROP, SMALL = 48**3, 24**3  # voxels of a crop, at most; of a trial's
 STEP = 8  # every side of a crop is a multiple: most networks halve three times
-NETWORK = "genesis_unet3d"  # where none is named
+NETWORK = "resenc_unet"  # where none is named
 # presets of runs and of trials, where a network has them
 BASE, TINY = "base", ("tiny_leaky", "tiny")
+FOUR_STAGES = {
+    "resenc_unet": "small"
+}  # in place of a tiny one whose crops are too large for small scans
 SAME = 0.02  # spacings that differ by less are one
 FEW = 2  # patients with labels that the small fraction holds at least, where it can
 TESTED = 25  # patients from which a fifth of them is enough to test; of fewer each is tested once
@@ -43,6 +47,8 @@ class Chosen:
     tiny: str  # at pilot and smoke scale
     crop: Triple
     view: Triple
+    pilot: Triple  # crop, as large as a scan where that is small
+    pilot_view: Triple
     small: Triple  # crop of a trial
     small_view: Triple
 
@@ -61,6 +67,7 @@ class First:
     folds: int
     parts: str
     fractions: tuple[int, ...]
+    judges: int  # patients that validate in each fold
     pretrain: int  # steps
     finetune: int
     doubts: tuple[str, ...]  # what of the recipe does not fit the scans
@@ -105,7 +112,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
         )
     split = splits.GIVEN if splits.gives(cases) else _split(len(patients))
     folds = splits.folds(survey.dataset, survey.name, cases, split)
-    n, parts = _parts(folds)
+    n, judges, parts = _parts(folds)
     recipe, no_window = _recipe(survey.dataset, seen, spacing)
     built = typed.build(Recipe, recipe, ".".join)
     steps = min(max(round(40 * n, -3), 2000), 10000)
@@ -120,6 +127,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
         folds=len(folds),
         parts=parts,
         fractions=_fractions(n),
+        judges=judges,
         pretrain=3 * steps,
         finetune=steps,
         doubts=(*no_window, *doubts(built, seen, survey.dataset.modality)),
@@ -195,22 +203,29 @@ def networks() -> list[str]:
 def _chosen(network: str, middle: Sequence[float]) -> Chosen:
     """Return a network with crops of a median scan that it can be trained on at every scale."""
     presets = CATALOG[network].presets
-    tiny = next(name for name in (*TINY, *presets) if name in presets)
-    sizes = {"base": BASE if BASE in presets else [*presets][-1], "tiny": tiny}
+    tiny = next(n for n in (FOUR_STAGES.get(network), *TINY, *presets) if n in presets)
+    base = BASE if BASE in presets else [*presets][-1]
 
-    def fitting(crop: Triple) -> Triple:
-        fits = nearest(network, sizes["base"], crop, lambda c: nearest(network, tiny, c) == c)
+    def fitting(preset: str, crop: Triple) -> Triple:
+        fits = nearest(network, preset, crop)
         if fits is None:
             raise BenchError(
                 f"--network {network}: cannot read crop {crop} or one near it; use another network"
             )
         return fits
 
-    crops = fitting(_crop(middle, CROP)), fitting(_crop(middle, SMALL))
-    views = [fitting(view(crop)) for crop in crops]
-    return Chosen(
-        network, **sizes, crop=crops[0], view=views[0], small=crops[1], small_view=views[1]
-    )
+    large = fitting(base, _crop(middle, CROP))
+    if network in FOUR_STAGES and any(side > n for side, n in zip(large, middle, strict=True)):
+        base = tiny  # six stages read more than such scans have
+    crops = [
+        fitting(preset, _crop(middle, most))
+        for preset, most in ((base, CROP), (tiny, CROP), (tiny, SMALL))
+    ]
+    views = [
+        fitting(preset, view(crop)) for preset, crop in zip((base, tiny, tiny), crops, strict=True)
+    ]
+    pairs = chain.from_iterable(zip(crops, views, strict=True))
+    return Chosen(network, base, tiny, *pairs)
 
 
 def view(crop: Triple) -> Triple:
@@ -246,15 +261,16 @@ def _split(patients: int) -> str:
     return splits.CV5 if patients >= FOLDED else splits.LEAVE_ONE_OUT
 
 
-def _parts(folds: Sequence[splits.Fold]) -> tuple[int, str]:
-    """Return how many patients train at least, and the division in words."""
+def _parts(folds: Sequence[splits.Fold]) -> tuple[int, int, str]:
+    """Return how many patients train and validate at least, and the division in words."""
     train, val, test = min((len(f.train), len(f.val), len(f.test)) for f in folds)
     if len(folds) == 1:
         validate = "1 validates" if val == 1 else f"{val} validate"
         tested = "1 is tested" if test == 1 else f"{test} are tested"
-        return train, f"{_trained(train)}, {validate}, {tested}"
+        return train, val, f"{_trained(train)}, {validate}, {tested}"
     return (
         train,
+        val,
         f"{len(folds)} folds, in each about {_trained(train)}; every patient is tested once",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from bench.jobs import initial_weights, ordinal, training
 from bench.jobs.class_scores import CLASSIFICATION, true_classes
 from bench.jobs.context import Context
 from bench.jobs.finetune import probe
-from bench.jobs.finetune.spec import TRACKED, FinetuneSpec, settings_text
+from bench.jobs.finetune.spec import TRACKED, FinetuneSpec, TuningSpec, settings_text
 from bench.jobs.finetune.supervised import Judge, LossConfig, Supervised
 from bench.jobs.finetune.tracking import Curve, Predict, ValidationCache
 from bench.jobs.initial_weights import Tensors
@@ -32,7 +33,7 @@ from bench.jobs.prepare.spec import PrepareSpec
 from bench.nets import controls, transfer
 from bench.nets.base import triple
 from bench.nets.public_weights import Stated
-from bench.protocol.sections import Inference, Windows
+from bench.protocol.sections import JUDGES, Inference, Windows
 from bench.random import numpy_rng, torch_seed
 from bench.ranges import Triple
 from bench.train import adapters, label_losses
@@ -51,11 +52,14 @@ PRIOR = 64  # crops whose labels give the frequencies of classes
 
 def run(context: Context[FinetuneSpec]) -> None:
     """Train from the last checkpoint and write ``last.safetensors`` (and the selected weights)."""
+    if context.spec.tune:
+        recipe = _choose(context)
+        if recipe is None:
+            return
+        chosen = replace(context.spec, finetune=recipe, tune=())
+        context = replace(context, job=replace(context.job, spec=chosen))
     spec = context.spec
     tuning, data = spec.finetune, spec.data
-    if spec.tune:
-        _take_over(context)
-        return
     root = context.run.roots.get(data.dataset)
     context.facts[LABELS] = spec.channels(declaration(data.dataset, root))
     network, loaded = (None, ()) if spec.has_features else build(context)
@@ -97,8 +101,8 @@ def run(context: Context[FinetuneSpec]) -> None:
             context.facts[VALIDATION] = validate.mean(tuning.steps or 0, objective.scored)
 
 
-def _take_over(context: Context[FinetuneSpec]) -> None:
-    """Take over the fine-tuning of the recipe with the highest score on the patients that validate.
+def _choose(context: Context[FinetuneSpec]) -> TuningSpec | None:
+    """Take over the fine-tuning of the recipe with the highest score; under inner folds return its recipe.
 
     Of a recipe with several judges the mean decides; of equal scores the first recipe of the grid.
     """
@@ -110,21 +114,29 @@ def _take_over(context: Context[FinetuneSpec]) -> None:
         float(np.mean([manifests[index][VALIDATION] for index in c.judges])) for c in candidates
     ]
     best = int(np.argmax(scores))  # the first of equal ones
-    index = candidates[best].runs[0]
-    for file in context.input(index).iterdir():
-        if file.name in TAKEN_OVER or file.suffix == ".safetensors":
-            shutil.copyfile(file, context.folder / file.name)
+    index, inner, own = candidates[best].runs[0], candidates[best].inner, context.spec.finetune
+    judges, recipe = JUDGES["folds" if inner else "val"], context.done(index, FinetuneSpec).finetune
+    if inner:  # a half of the patients may have had another budget
+        budget: dict[str, Any] = {k: getattr(own, k) for k in ("steps", "track", "inference")}
+        recipe = replace(recipe, validated=False, **budget)
     for candidate, score in zip(candidates, scores, strict=True):
-        context.log(f"{score:.4f} on the validation patients: {settings_text(candidate.settings)}")
+        context.log(f"{score:.4f} on {judges}: {settings_text(candidate.settings)}")
     context.log(f"chosen settings: {settings_text(candidates[best].settings)}")
-    inherited = ("method", "receipt", "steps", "samples", "voxels", "waited", LABELS, SELECTED)
-    context.facts |= {key: manifests[index][key] for key in inherited if key in manifests[index]}
     context.facts["choice"] = {
         "best": best,
         "scores": scores,
         "settings": [settings_text(c.settings) for c in candidates],
-        "recipe": plain(context.done(index, FinetuneSpec).finetune),
+        "on": judges,
+        "recipe": plain(recipe),
     }
+    if inner:
+        return recipe
+    for file in context.input(index).iterdir():
+        if file.name in TAKEN_OVER or file.suffix == ".safetensors":
+            shutil.copyfile(file, context.folder / file.name)
+    inherited = ("method", "receipt", "steps", "samples", "voxels", "waited", LABELS, SELECTED)
+    context.facts |= {key: manifests[index][key] for key in inherited if key in manifests[index]}
+    return None
 
 
 def _start_at_frequencies(

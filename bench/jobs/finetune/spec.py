@@ -101,6 +101,9 @@ class Candidate:
     # their places among the job's needs; the first is the run of the job's own seed
     runs: tuple[int, ...]
     others: bool = sparse(False)  # all runs but the first decide
+    inner: bool = sparse(
+        False
+    )  # they are of inner folds: none is taken over, the job trains by itself
 
     @property
     def judges(self) -> tuple[int, ...]:
@@ -137,7 +140,7 @@ class FinetuneSpec(TrainingKind):
     control: Literal["", "shuffled"] = sparse("")
     given: Given = sparse(Given())  # of the file that ``init`` names
     dose: float = sparse(1.0)  # share of the way from fresh weights to the pretrained
-    # nothing is trained: the best of these fine-tunings is taken over
+    # the best of these fine-tunings is taken over; of inner folds its recipe alone
     tune: tuple[Candidate, ...] = sparse(())
 
     def refuse(self, job: Job, plan: PlanContext) -> None:
@@ -278,7 +281,8 @@ class FinetuneSpec(TrainingKind):
     @property
     def untrained(self) -> bool:
         """Tell whether the weights are scored as they came, or are those of another fine-tuning."""
-        return self.finetune.evaluation == "as_loaded" or bool(self.tune)
+        taken_over = any(not candidate.inner for candidate in self.tune)
+        return self.finetune.evaluation == "as_loaded" or taken_over
 
     def _refuse_curve(self) -> None:
         track, steps = self.finetune.track, self.finetune.steps
