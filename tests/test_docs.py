@@ -1,5 +1,6 @@
 """What README and docs say of files, names, flags and links of this tree is so."""
 
+import csv
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ import yaml
 
 from bench import __version__
 from bench.arguments import parser
+from bench.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -144,3 +146,22 @@ def test_architecture_says_where_things_are(what):
     text = (ROOT / "docs" / "architecture.md").read_text()
     file = re.search(rf"{re.escape(what)}: `([^`]*)`", text)[1]
     assert WHERE[what] in (ROOT / "bench" / file).read_text()
+
+
+def test_the_commands_of_the_readme_are_understood_and_its_jobs_are_planned(tmp_path, monkeypatch):
+    """Those that would train are planned alone; a GPU's hours are the counted ones, a cluster is not here."""
+    text = (ROOT / "README.md").read_text()
+    commands = [line.split("#")[0].split()[1:] for line in re.findall(r"(?m)^ {4}bench .*$", text)]
+    monkeypatch.chdir(tmp_path)
+    phantom = ["phantom", "msd04_hippocampus", "all", "--cases", "30"]
+    assert main(phantom) == 0
+    (tmp_path / "DATA").mkdir()
+    Path("all/msd04_hippocampus").rename("DATA/my_scans")
+    for words in commands:
+        known = parser().parse_args(words)
+        if "--gpu" in words or "--executor" in words or known.command in ("cluster", "status"):
+            continue
+        assert main([*words, "--dry-run"] if known.command == "run" else words) == 0, words
+    with (ROOT / "results" / "gpu.csv").open() as file:
+        hours = {row["protocol"]: float(row["hours"]) for row in csv.DictReader(file)}
+    assert f"about {round(hours['voco_table1'], -1):.0f} hours of one H100" in text
