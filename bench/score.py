@@ -106,9 +106,9 @@ def score_several(
         )
     partners = {name: pairs(path, reference) for name, path in _named(predictions).items()}
     files = list(chain.from_iterable(cases.values() for cases in partners.values()))
-    values = {file: _values(file) for pair in files for file in pair}
-    of_all = DICE in metrics
+    values, of_all = dict[Path, set[int]](), DICE in metrics
     if wanted.every and (len(files) > 1 or of_all):
+        values = {file: _values(read_as_stored(file).array) for pair in files for file in pair}
         # A label that one case lacks in both volumes is a result too: null, or what `empty` makes of it.
         sides = ({v for pair in files for v in values[pair[side]]} for side in (0, 1))
         wanted = replace(wanted, labels=sorted(set().union(*wanted.labels_of(*sides))))
@@ -119,6 +119,9 @@ def score_several(
         pooled = Pooled(targets, empty) if of_all else None
         for case, pair in case_pairs.items():
             prediction, true, grid = _read(*pair, ignore_geometry=ignore_geometry)
+            for file, array in zip(pair, (prediction, true), strict=True):
+                if file not in values:
+                    values[file] = _values(array)
             volumes = *blanked(wanted.mapped(prediction), true, wanted.ignore), grid
             scored = _compared(pair[0], volumes, requests, wanted)
             if pooled is not None:
@@ -194,9 +197,9 @@ def _named(predictions: tuple[Path, ...]) -> dict[str, Path]:
     return named
 
 
-def _values(file: Path) -> set[int]:
+def _values(labels: np.ndarray) -> set[int]:
     """Return every value of a label map but 0."""
-    return {int(v) for v in np.unique(read_as_stored(file).array)} - {0}
+    return {int(v) for v in np.unique(labels)} - {0}
 
 
 def region_set(name: str) -> dict[str, tuple[int, ...]]:
@@ -347,20 +350,19 @@ def unmet(rows: list[Row], wanted: Wanted) -> list[str]:
         if not (all(alone) or disjoint) or (scored and not scored & (alone[0] | alone[1])):
             continue
         found = [
-            f"{first_of(sorted(values), SHOWN)} in no {side}"
-            for values, side in zip(alone, ("reference", "prediction"), strict=True)
+            f"{first_of(sorted(values), SHOWN)} only in {side}"
+            for values, side in zip(alone, ("predictions", "references"), strict=True)
             if values
         ]
         if disjoint:
-            found.append(
-                f"{len(disjoint)} of {len(cases.keys() - {ALL})} cases share none, first {next(iter(disjoint))}"
-            )
+            count = f"{len(disjoint)} of {len(cases.keys() - {ALL})} cases"
+            found.append(f"no common value in {count}, first: {next(iter(disjoint))}")
         fit = alone if all(alone) else next(iter(disjoint.values()))
         way = "VALUE=LABEL"
-        if len(fit[0]) == len(fit[1]):
+        if len(fit[0]) == len(fit[1]) and not wanted.mapping:
             way = ",".join(f"{a}={b}" for a, b in zip(*map(sorted, fit), strict=True))
         lines.append(
-            f"{name}: label values do not meet: {', '.join(found)}; if they mean the same, --map {way} scores them so"
+            f"{name}: label values do not meet: {'; '.join(found)}; if they mean the same, add --map {way}"
         )
     return lines
 

@@ -458,8 +458,7 @@ def test_a_data_set_from_outside_has_phantoms_a_check_and_lists_of_its_own(tmp_p
     told = ["--plugins", str(file)]
     assert main(["phantom", "my_dataset", str(data), "--cases", "12", *told]) == 0
     assert main(["check", "my_dataset", "--data", str(data), *told]) == 0
-    protocol = yaml.safe_load((TEMPLATES / "my_dataset.yaml").read_text())
-    (tmp_path / "mine" / "p.yaml").write_text(yaml.safe_dump(protocol))
+    (tmp_path / "mine" / "p.yaml").write_text((TEMPLATES / "my_dataset.yaml").read_text())
     twice = {"train": ["scan_001", "scan_002"], "val": [], "test": ["scan_001"]}
     wrong = {
         "{": "is not a list of cases",

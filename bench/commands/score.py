@@ -69,10 +69,11 @@ def _mapping(text: str) -> dict[int, int]:
 
     mapping = dict[int, int]()
     for part in filter(None, text.split(",")):
-        value, label = (_value("--map", side) for side in [*part.split("=", 1), ""][:2])
-        if value in mapping or not value:
+        value, equals, label = part.partition("=")
+        number = _value("--map", value)
+        if number in mapping or not number or not equals:
             raise BenchError(f"--map {shown(text)}: give each value but 0 one label, e.g. 255=1")
-        mapping[value] = label
+        mapping[number] = _value("--map", label)
     return mapping
 
 

@@ -128,7 +128,7 @@ class Contents:
     def forget(self, case: Case) -> None:
         """Drop what is remembered of a case's files, whose bytes are others than was remembered."""
         for file in files_of(case):
-            for name in (str(file), str(voxel_file(str(file)) or "")):
+            for name in (str(file), str(_voxel_file(str(file)) or "")):
                 self._changed = self._records.pop(name, None) is not None or self._changed
                 self._stamps.pop(name, None)
 
@@ -144,7 +144,7 @@ class Contents:
         """Yield the sum of every file of each case; empty where there is no file."""
         files = _names(cases)
         names = {name: None for group in files for name in group}
-        voxel_files = {name: str(data) for name in names if (data := voxel_file(name)) is not None}
+        voxel_files = {name: str(data) for name in names if (data := _voxel_file(name)) is not None}
         sums = dict[str, str]()
         for name, value in self._recalled(
             names | dict.fromkeys(voxel_files.values()), SUM, _sum
@@ -226,7 +226,7 @@ def content_of(case: Case) -> str:
     Raises:
         BenchError: a zip is damaged. OSError: a file cannot be read.
     """
-    files = [(str(file), voxel_file(str(file))) for file in files_of(case)]
+    files = [(str(file), _voxel_file(str(file))) for file in files_of(case)]
     sums = [_sum(name) + (_sum(str(voxels)) if voxels else "") for name, voxels in files]
     return _content(sums, _label(case))
 
@@ -307,8 +307,14 @@ def _header(name: str) -> str:
     return "@".join([shape, *(str(float(side)) for side in header.spacing)])
 
 
+def _voxel_file(name: str) -> Path | None:
+    """Return the file of the voxels, where a header is a file of its own and this is there."""
+    data = voxel_file(name)
+    return data if data is not None and data.is_file() else None
+
+
 def voxel_file(name: str) -> Path | None:
-    """Return the file of the voxels, where a header is a file of its own."""
+    """Return the file of voxels that a header names, where it is a file of its own; it need not exist."""
     if name.lower().endswith(".mhd"):
         from bench.volumes.metaimage import data_file
     elif name.lower().endswith(".nhdr"):
@@ -316,8 +322,7 @@ def voxel_file(name: str) -> Path | None:
     else:
         return None
     with suppress(BenchError):  # header_faults says what is wrong
-        data = data_file(Path(name))
-        return data if data.is_file() else None
+        return data_file(Path(name))
     return None
 
 

@@ -288,6 +288,8 @@ def read_listing(home: Path) -> dict[str, Any]:
             f"{path}: expected a JSON object, got {type(read).__name__}; "
             "if it is the data set's own, unpack this again; else remove the file"
         )
+    if isinstance(read.get("dataset"), str):  # a name that other tools write, not nnU-Net's key
+        del read["dataset"]
     return read
 
 

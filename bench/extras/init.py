@@ -27,7 +27,7 @@ from bench.show.reports import RESULTS, tables_in
 from bench.volumes.files import dicom_inside
 
 TEMPLATE = Path(__file__).with_name("templates") / "first.yaml"
-UNDERTRAINED = "Dice of 0 to 1; if scratch has less with all labels, the page says undertrained"
+UNDERTRAINED = "below it with all labels, the page calls scratch undertrained"
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # of YAML, without quotes
 
 
@@ -95,6 +95,7 @@ def init(
         if not listing.exists():
             undo.callback(listing.unlink, missing_ok=True)
         lines_of_labels = _listing(root, stated, ask, workers)
+        anchor = _anchor(root.name, ask)
         if stated.patients:
             before = listing.read_bytes()
             _state_patients(listing, stated.patients)
@@ -104,7 +105,7 @@ def init(
         survey.findings = check(survey.dataset, root, workers, on_progress, survey.look)
         protocol = first(survey, stated.network)
         command = f"bench run {shlex.quote(str(path))} --data {shlex.quote(str(root.parent))}"
-        text = _text(survey, protocol, command, _anchor(survey, ask))
+        text = _text(survey, protocol, command, anchor)
         try:
             write_atomic(path, text)
         except OSError as error:
@@ -190,18 +191,18 @@ def label_names(text: str) -> dict[int, str]:
     return labels
 
 
-def _anchor(survey: Survey, ask: Ask) -> str:
+def _anchor(name: str, ask: Ask) -> str:
     """Return the line of an anchor: as published for this data set, as a person says, or what to write there."""
     table = tables_in(RESULTS, "reference.csv")
     published = list[tuple[str, str]]()
     if table is not None:
-        rows = table[(table.dataset == survey.name) & (table.metric == "dice")]
+        rows = table[(table.dataset == name) & (table.metric == "dice")]
         published = [*zip(rows.value, rows.source, strict=True)]
     lowest, source = min(published, default=("none", ""))
     question = "mean Dice (0 to 1) that others reach on such scans with all labels, if known"
     stated = ask(question, lowest)
     if stated == "none":
-        return f"# anchor: {{mean: SCORE}}  # {UNDERTRAINED}; what others reach, or scratch in the pilot"
+        return f"# anchor: {{mean: SCORE}}  # write the mean Dice (0 to 1) that others reach; {UNDERTRAINED}"
     try:
         mean = float(stated)
     except ValueError:

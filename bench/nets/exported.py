@@ -66,8 +66,8 @@ def write(
         if format == "monai":
             return _write_monai(path, tensors, manifest)
         if format == "torch":
-            write_atomic(path, _saved(tensors))
             build, size = _network_of(tensors, manifest)
+            write_atomic(path, _saved(tensors))
             return (
                 f"net = bench.nets.{build.__name__}{size}\n{_load(path, manifest.out_channels > 0)}"
             )

@@ -281,8 +281,8 @@ def _noted(
 ) -> dict[str, object]:
     """Return what a manifest's ``params`` say of every foreign file; ``average``: the key of its tensors."""
     most = {name[:LONGEST]: n for name, n in left_out.most_common(MOST)}
-    told = [f"only the moving average {shown(average)} of the weights is in it, and is loaded"]
-    open_fields = "; ".join((*told * bool(average), *[left_open] * bool(left_open)))
+    notes = [f"only the moving average {shown(average)} of the weights is in it, and is loaded"]
+    open_fields = "; ".join((*notes * bool(average), *[left_open] * bool(left_open)))
     return {"layout": layout, "left_out": most, **({OPEN: open_fields} if open_fields else {})}
 
 

@@ -90,12 +90,12 @@ def _message(
         return ""
     why = "; ".join(f"row {row!r}: {text}" for row, text in rows.items())
     many = " all rows that read it" if len(jobs) > 1 else " it"
-    told = f"crop {list(net.crop)} of network {net.network!r}: {why}"
+    fault = f"crop {list(net.crop)} of network {net.network!r}: {why}"
     if smaller := nearest(net.network, net.preset, net.crop, fits_scans):
-        return f"{told}; use {list(smaller)}, which fits{many}"
+        return f"{fault}; use {list(smaller)}, which fits{many}"
     median = _by([min(along) for along in zip(*scans, strict=True)])
     return (
-        f"{told}; {list(take)} fits{many}, but is larger than the median scan ({median} voxels): prepare the "
+        f"{fault}; {list(take)} fits{many}, but is larger than the median scan ({median} voxels): prepare the "
         "scans by a finer 'spacing' or a larger 'resize', or leave rows out"
     )
 

@@ -639,7 +639,7 @@ class Tune:
     # halves, each scored by a fine-tuning on the other one (for fewer than about five validation patients)
     on: Literal["val", "folds"] = "val"
     # seeds whose validation scores are averaged for the choice, with the run's own; others: all seeds but its own.
-    # With `on: folds` a number means the first seeds, and all runs of a row have the same choice
+    # With `on: folds`, N means the first N seeds, and all runs of a row have the same choice
     runs: Annotated[int, Range(1, 64)] | Literal["others"] = 1
 
     def __post_init__(self) -> None:

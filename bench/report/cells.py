@@ -57,7 +57,7 @@ class Cell:
     undefined: int = 0
     penalised: int = 0
     absent: int = 0  # values whose reference is empty
-    blank: int = 0  # values whose prediction alone is empty
+    blank: int = 0  # values whose prediction is empty
     targets: int = 1  # least number of targets behind a run's mean
     failed: int = 0  # runs, each fold by itself
     jobs: tuple[str, ...] = ()  # that failed

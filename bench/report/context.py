@@ -215,7 +215,7 @@ class ReportContext:
             Key(row, section, fraction, MEAN, m) for m in self.metrics if self.judges(m, section)
         ]
         cells = {key: cell for key in keys if (cell := self.cells.cells.get(key)) is not None}
-        empty = [cell.blank and cell.blank + cell.absent == cell.values for cell in cells.values()]
+        empty = [cell.blank == cell.values > cell.absent for cell in cells.values()]
         if empty and all(empty):
             return "every prediction is empty"
         known = self.extras.chance.get(self.protocol.sections[section], {})

@@ -98,7 +98,7 @@ def summary(averaged: Means, over_targets: bool) -> pd.DataFrame:
         **{key: scores[key] for key in keys},
         undefined=scores["value"].isna(),
         absent=absent | scores["status"].eq("both_empty"),
-        blank=blank,
+        blank=blank | scores["status"].eq("both_empty"),
         penalised=(blank | absent)
         & scores["value"].notna()
         # what volumes and counts of lesions are by an empty mask is no penalty

@@ -13,7 +13,7 @@ from bench.report.names import metric_title
 
 ALL = 100  # percent of the labels
 UNDERTRAINED = "Undertrained"
-LEARN = "No difference from them is printed there. Train them longer, and check labels, crop and learning rate."
+LEARN = "No gain over such a row is printed. Train it longer, and check its labels, crop and learning rate."
 SO = "Differences from these rows do not show whether pretraining helps a fully trained network."
 
 

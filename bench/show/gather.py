@@ -425,7 +425,7 @@ def constant(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
     """Yield which classifications and regressions predict the same class or number for every test case."""
     import numpy as np
 
-    from bench.jobs import class_scores  # which loads Blosc2: reports of label maps open no array
+    from bench.jobs import class_scores  # which loads Blosc2
 
     runs: dict[tuple[str, str, int], list[bool]] = {}
     for cell in plan.cells[protocol.name]:
@@ -467,7 +467,9 @@ def chance(protocol: Protocol, plan: Plan, store: Store) -> dict[str, dict[str, 
         measured = cell.columns["task"] == MAPS or (value is not None and not value.meta)
         if measured or fold in true.get(section, {}) or not (folder / class_scores.FILE).is_file():
             continue
-        prepared = Prepared(store.jobs / store.manifest(cell.evaluate)["needs"][1])
+        if not store.done(basis := _prepared(store, cell.evaluate)):
+            continue
+        prepared = Prepared(store.jobs / basis)
         labels = {
             case.id: case.meta[value.meta] if value else case.label for case in prepared.cases()
         }
@@ -503,29 +505,39 @@ def one_label(
 
     bare = table[table["init"].eq("random") & table["metric"].isin(OVERLAPS)]
     means = bare.groupby(["section", "metric", "row", "fraction"], observed=True)["value"].mean()
-    low = {section for section, metric, *_ in means.index[means < FAR] if metric in OVERLAPS}
-    shares: dict[str, dict[tuple[str, str], np.ndarray]] = {}  # by section, patient and case
+    low = set(means.index[means < FAR].get_level_values("section"))
+    scorings, shares = plan.scoring_of[protocol.name], dict[str, dict[tuple[str, str], Any]]()
+    read = set[tuple[str, int]]()  # sections and folds
     for cell in plan.cells[protocol.name]:
-        section, folder = cell.columns["section"], store.jobs / cell.evaluate
-        if section not in low or cell.columns["task"] != MAPS or not store.done(cell.evaluate):
+        section, place = cell.columns["section"], (cell.columns["section"], cell.columns["fold"])
+        if section not in low or place in read or cell.columns["task"] != MAPS:
             continue
-        ignore = plan.scoring_of[protocol.name][section].ignore
-        known = shares.setdefault(section, {})
-        prepared = Prepared(store.jobs / store.manifest(cell.evaluate)["needs"][1])
-        for case in Pack(folder, "prediction"):
-            place = prepared.patient(case), case
-            if place not in known:
-                count = np.bincount(prepared.native(case).ravel(), minlength=256)
-                count[0] += 0 if ignore is None else count[ignore]  # scored as background
-                known[place] = count / count.sum()
+        if not (store.done(cell.evaluate) and store.done(basis := _prepared(store, cell.evaluate))):
+            continue
+        read.add(place)
+        prepared, scoring = Prepared(store.jobs / basis), scorings[section]
+        painted = {v for values in targets_of(scoring).values() for v in values}
+        for case in Pack(store.jobs / cell.evaluate, "prediction"):
+            native = prepared.native(case)
+            void = 0 if scoring.ignore is None else np.count_nonzero(native == scoring.ignore)
+            size = max(1, native.size - void)  # void counts nowhere
+            shares.setdefault(section, {})[prepared.patient(case), case] = {
+                value: np.count_nonzero(native == value) / size for value in painted
+            }
     levels: dict[str, dict[str, float]] = {}
     for section, known in shares.items():
-        targets = targets_of(plan.scoring_of[protocol.name][section])
+        targets = targets_of(scorings[section])
         share = pd.DataFrame(
-            {t: [known[k][list(v)].sum() for k in known] for t, v in targets.items()},
+            {
+                t: [sum(of[v] for v in values) for of in known.values()]
+                for t, values in targets.items()
+            },
             index=pd.MultiIndex.from_tuples(known),
         )
-        share = share.where(share > 0)  # where a reference is empty nothing is scored
+        if (
+            scorings[section].empty == "skip"
+        ):  # a case without the label is not scored; else it gets 0
+            share = share.where(share > 0)
         levels[section] = {}
         for metric, score in {"dice": 2 * share / (1 + share), "iou": share}.items():
             each = score.groupby(level=0).mean().mean().fillna(0)  # cases, then patients
@@ -533,6 +545,11 @@ def one_label(
             best = [each[[t for t, v in targets.items() if one in v]].sum() for one in painted]
             levels[section][metric] = float(max(best) / len(targets))
     return levels
+
+
+def _prepared(store: Store, evaluate: str) -> str:
+    """Return the job that prepared what an evaluation predicts."""
+    return str(store.manifest(evaluate)["needs"][1])
 
 
 def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:

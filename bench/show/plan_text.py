@@ -235,7 +235,7 @@ def _safeguards(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) ->
         judges = JUDGES[section.tune.on]
         fewest = min((c.patients[1] for c in taken if c.patients), default=FEW_JUDGES)
         if section.tune.on == "val" and fewest < FEW_JUDGES:
-            judges += f" ({fewest}; of fewer than {FEW_JUDGES} use 'on: folds')"
+            judges += f" ({fewest}; with fewer than {FEW_JUDGES} use 'on: folds')"
         yield (
             f"  tune ({name}): {len(tried)} fine-tunings choose the recipes of {len(jobs)}, by {judges}: {more}; "
             "'tune: null' leaves it out"

@@ -78,7 +78,11 @@ def write_report(
     records.save(table, store, name)
     points = stacked([(imported.points, {}), (records.curves(plan, store, name), {})], CURVE)
     records.save_curves(points, store, name)
-    facts = imported_scores.merged(_facts(protocol, rows, store, plan), imported.beside)
+    facts = _facts(protocol, rows, store, plan)
+    if progress is None:  # it opens references
+        painted = gather.one_label(rows, protocol, plan, store)
+        facts = replace(facts, chance=facts.chance | painted)
+    facts = imported_scores.merged(facts, imported.beside)
     write_atomic(_file(store, name), json.dumps(plain(facts)))
     # so that a report drawn again is the same
     facts, over = (read_beside(_file(store, name)), progress is None)
@@ -225,8 +229,7 @@ def _facts(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) ->
         absent=absent,
         groups=gather.groups(protocol, table, plan.roots),
         constant=tuple(gather.constant(protocol, plan, store)),
-        chance=gather.chance(protocol, plan, store)
-        | gather.one_label(table, protocol, plan, store),
+        chance=gather.chance(protocol, plan, store),
         submissions=tuple(gather.submissions(protocol, plan, store)),
         weights=tuple(gather.weights(protocol, plan, store)),
         read=gather.ingredients(protocol, plan, store),

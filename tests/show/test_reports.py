@@ -211,14 +211,17 @@ def test_what_one_prediction_for_all_cases_gets_is_known_of_classes_and_of_state
     protocol = SimpleNamespace(
         name="m", sections=["lungs"], finetune=[SimpleNamespace(value=value)]
     )
-    store = SimpleNamespace(jobs=tmp_path, manifest=lambda job: {"needs": ["a", "b"]})
+    store = SimpleNamespace(jobs=tmp_path, manifest=lambda job: {"needs": ["a", "b"]}, done=bool)
     found = gather.chance(protocol, SimpleNamespace(cells={"m": cells}), store)
     assert found == ({"lungs": pytest.approx(level)} if level else {})
 
 
-def test_what_one_label_in_every_voxel_gets_is_known_where_scratch_is_low(tmp_path, monkeypatch):
-    """Patient 1 has two cases and no voxel of the second label; patients count alike, then targets."""
-    maps = {  # of 8 voxels; 9 is of nobody
+@pytest.mark.parametrize("empty", ["default", "skip"])
+def test_what_one_label_in_every_voxel_gets_is_known_where_scratch_is_low(
+    tmp_path, monkeypatch, empty
+):
+    """Patient p has two cases and no voxel of the second label; patients count alike, then targets."""
+    maps = {  # of 8 voxels; 9 is of nobody and counts nowhere
         "a": np.array([1, 1, 0, 0, 0, 0, 0, 9]),
         "b": np.array([1, 1, 1, 1, 0, 0, 0, 0]),
         "c": np.array([1, 2, 2, 2, 2, 0, 0, 0]),
@@ -226,22 +229,24 @@ def test_what_one_label_in_every_voxel_gets_is_known_where_scratch_is_low(tmp_pa
     prepared = SimpleNamespace(native=maps.__getitem__, patient=dict(a="p", b="p", c="q").get)
     monkeypatch.setattr("bench.data.prepared.Prepared", lambda folder: prepared)
     monkeypatch.setattr("bench.data.cache.Pack", lambda folder, name: [*maps])
-    columns = {"task": "segmentation", "section": "organs"}
+    columns = {"task": "segmentation", "section": "organs", "fold": 0}
+    scoring = Scoring("segmentation", (), "", empty, {"1": "one", "2": "two"}, {}, 9)
     plan = SimpleNamespace(
         cells={"m": [SimpleNamespace(columns=columns, evaluate="e")]},
-        scoring_of={
-            "m": {"organs": Scoring("segmentation", (), "", "", {"1": "one", "2": "two"}, {}, 9)}
-        },
+        scoring_of={"m": {"organs": scoring}},
     )
-    store = SimpleNamespace(jobs=tmp_path, manifest=lambda job: {"needs": "ab"}, done=bool)
     row = {"init": "random", "metric": "dice", "section": "organs", "row": "r", "fraction": 5}
-    found = [
-        gather.one_label(
-            pd.DataFrame([{**row, "value": dice}]), SimpleNamespace(name="m"), plan, store
+    found = []
+    for dice, basis in ((0.49, True), (0.51, True), (0.49, False)):  # the last without its scans
+        store = SimpleNamespace(
+            jobs=tmp_path,
+            manifest=lambda job: {"needs": "ab"},
+            done=lambda job, basis=basis: basis or job != "b",
         )
-        for dice in (0.49, 0.51)
-    ]
-    one, two = ((2 * 2 / 10 + 2 * 4 / 12) / 2 + 2 * 1 / 9) / 2, 2 * 4 / 12
-    share = ((2 / 8 + 4 / 8) / 2 + 1 / 8) / 2
-    want = {"dice": max(one, two) / 2, "iou": max(share, 4 / 8) / 2}
-    assert found == [{"organs": pytest.approx(want)}, {}]
+        table = pd.DataFrame([{**row, "value": dice}])
+        found.append(gather.one_label(table, SimpleNamespace(name="m"), plan, store))
+    one = {"dice": ((4 / 9 + 2 / 3) / 2 + 2 / 9) / 2, "iou": ((2 / 7 + 1 / 2) / 2 + 1 / 8) / 2}
+    # where a case without the label is scored, patient p gets 0 of the second
+    two = {"dice": 2 / 3, "iou": 1 / 2} if empty == "skip" else {"dice": 1 / 3, "iou": 1 / 4}
+    want = {metric: max(one[metric], two[metric]) / 2 for metric in one}
+    assert found == [{"organs": pytest.approx(want)}, {}, {}]

@@ -29,7 +29,7 @@ def test_an_honest_bundle_is_whole_and_draws_anywhere(made, tmp_path, capsys):
     for table in ("table.csv", "table.md", "verdicts.csv"):
         assert (tmp_path / "drawn" / table).read_bytes() == members(made)[f"reports/test0/{table}"]
     code, text = said(capsys, "report", made, "--plain")
-    assert code == 0 and "pair" in text and "page: " not in text
+    assert code == 0 and "scratch" in text and "page: " not in text
 
 
 REFUSED = {  # what is in the file: what is said of it
