@@ -137,9 +137,11 @@ class MSDLayout(Dataset):
         home = _home(Path(root))
         if home is None or "dataset" not in read_listing(home):
             return []
-        read = {path for case in self.cases(root) for path in case.images}
+        cases = self.cases(root)
+        read = {path for case in cases for path in case.images}
         names = {CHANNEL.sub("", n): p in read for n, p in Folders(home)["imagesTr"].items()}
-        return [(n, "not under 'dataset' in dataset.json") for n, used in names.items() if not used]
+        others = [n for n, used in names.items() if not used and n not in {c.id for c in cases}]
+        return [(name, "not under 'dataset' in dataset.json") for name in others]
 
     def unclaimed(self, path: Path) -> str:
         """Return why a file of the folder belongs to no case."""

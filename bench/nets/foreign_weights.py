@@ -134,9 +134,9 @@ def read_weights(
         return tensors, manifest
     tensors, average = _unwrapped(content)
     if not tensors:
-        keys = ", ".join(map(shown, list(content)[:4])) or "nothing"
+        keys = ", ".join(map(shown, list(content)[:4])) or "none"
         raise BenchError(
-            f"{path}: holds no weights under a known key, only {keys}; save the state_dict alone"
+            f"{path}: holds no weights under a known key (its keys: {keys}); save the state_dict alone"
         )
     bare = _bare(path, tensors)
     recognised = _recognise(bare, content)

@@ -12,6 +12,7 @@ from bench import typed
 from bench.data import split as splits
 from bench.data.facts import Facts
 from bench.data.fit import doubts, window_fault
+from bench.data.layout_msd import read_listing
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.extras.survey.measure import Survey, number
@@ -105,7 +106,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     _check_labelled(survey, seen)
     spacing, why = _spacing(seen)
     sizes = [_size(f, spacing) for f in seen]
-    middle = [median(along) for along in zip(*sizes, strict=True)]
+    middle = [median_low(along) for along in zip(*sizes, strict=True)]  # as `bench plan` has it
     if middle[2] < 2:
         raise BenchError(
             f"{survey.root}: the scans have a single slice; for a data set of pictures begin with 'bench new dataset'"
@@ -143,9 +144,15 @@ def _unlabelled(cases: Sequence[Case], folds: Sequence[splits.Fold]) -> int:
 def _complete(survey: Survey) -> None:
     gone = [f for f in survey.findings if f.kind == "missing"]
     if gone:
+        stated = "dataset" in read_listing(survey.root)
+        way = (
+            "take their cases out of 'dataset' in dataset.json"
+            if stated
+            else "remove the other files of their cases"
+        )
         raise BenchError(
             f"{gone[0].file}: {gone[0].detail} (case {gone[0].case or '?'}); {len(gone)} file(s) are missing: add "
-            "them, or remove the other files of their cases"
+            f"them, or {way}"
         )
 
 

@@ -169,7 +169,7 @@ def _write_map(stem: Path, masks: Sequence[Path]) -> tuple[set[int], str]:
             )
             raise VolumeError(path, "affine", detail)
         values = inside[inside != 0]
-        if values.size and values.min() != values.max():
+        if values.size and (values.min() < 0 or values.min() != values.max()):
             raise BenchError(
                 f"{path}: holds values from {values.min()} to {values.max()}, and of several --label each is of "
                 "binary masks; a label map of several organs needs --label once"
