@@ -56,7 +56,6 @@ class APTOS19(Photographs):
 
     def cases(self, root: Path) -> list[Case]:
         """Return the pictures that a CSV file lists, graded or not, and those in a test folder."""
-        root = Path(root)
         files = by_name(root, re.compile("(?P<case>.*)"), depth=4, readable=is_picture)
         pictures = {id: path for id, found in files.items() for path in found.values()}
         listed = _listed(root)

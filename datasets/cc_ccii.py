@@ -79,7 +79,6 @@ class CCCCII(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return every scan, from folders and from zips."""
-        root = Path(root)
         cases: dict[str, Case] = {}
         for name, patient, scan, path in _scans(root):
             if not patient:  # a zip that is refused: bench check says why, and goes on

@@ -54,7 +54,6 @@ class Covid1920(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return scans paired on their names, whichever folders hold the two halves."""
-        root = Path(root)
         cases = by_name(root, NAME, depth=4)
         if not cases:
             raise BenchError(f"{root}: no {PREFIX}<4 digits>_ct.nii.gz; {self.unpack}")

@@ -76,7 +76,6 @@ class KiTS19(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return the case folders, or nnU-Net's copy of them, the unlabelled ones last."""
-        root = Path(root)
         cases: dict[str, dict[str, Path]] = {}
         for name, role, path in _files(root):
             twin = cases.setdefault(name, {}).setdefault(role, path)

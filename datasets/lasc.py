@@ -70,7 +70,6 @@ class LASC(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return every case folder; one that lacks a file is a case with a missing file."""
-        root = Path(root)
         folders: dict[str, Path] = {}
         for folder in within(root, 3):
             if not (ID.fullmatch(folder.name) and folder.is_dir()):

@@ -59,7 +59,6 @@ class MnMs(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return the two frames of each file that the CSV names; it may list more than is there."""
-        root = Path(root)
         found = by_name(root, NAME, depth=5)
         if not found:
             raise BenchError(f"{root}: no files <6-character code>_sa.nii.gz; {self.unpack}")

@@ -58,7 +58,6 @@ class SKI10(Dataset):
         Where a folder says that it holds test scans, its numbers are counted apart: whether they
         go on after 100 is not stated.
         """
-        root = Path(root)
 
         def id(match: re.Match[str], path: Path) -> str:
             folders = path.relative_to(root).parts[:-1]

@@ -79,7 +79,6 @@ class MSDLayout(Dataset):
         The pairs that ``dataset.json`` states are what is read; without a list, files of one name are a pair.
         With nnU-Net's key ``dataset`` its cases and ``imagesTs`` are all there is.
         """
-        root = Path(root)
         home = _home(root)
         if home is None:
             raise BenchError(

@@ -83,7 +83,6 @@ class ChannelFiles(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return every case; one that lacks a file is a case with a missing file."""
-        root = Path(root)
         cases = by_name(root, self.pattern, depth=5)
         if not cases:
             raise BenchError(f"{root}: no files {self.pattern.pattern}.nii.gz; {self.unpack}")
