@@ -66,7 +66,7 @@ def test_the_tree_counts_cells_jobs_and_what_is_done(plan_of, store, protocol):
 
 
 CHOOSING = {  # on: fine-tunings that are tried (12 cells, 3 rates; two halves of two seeds), whose scores decide
-    "val": (36, "the validation patients (1; of fewer than 5 use 'on: folds')", 12 / 36),
+    "val": (36, "the validation patients (1; with fewer than 5 use 'on: folds')", 12 / 36),
     "folds": (36, "inner folds of the labelled patients", 0),
 }
 
