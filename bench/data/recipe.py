@@ -265,7 +265,7 @@ def median_size(
 
     ``grids``: how many volumes have each native size and spacing.
     """
-    sizes = [largest(*grid, recipe) for grid, count in grids.items() for _ in range(count)]
+    sizes = [size for grid, count in grids.items() for size in [largest(*grid, recipe)] * count]
     return _triple([median_low(along) for along in zip(*sizes, strict=True)]) if sizes else None
 
 

@@ -79,7 +79,7 @@ def summary(averaged: Means, over_targets: bool) -> pd.DataFrame:
 
     Returns:
         mean, sd (over runs), runs, patients, cases, values, undefined, penalised, values of an empty
-        reference, of an empty prediction alone and, of the mean over targets, the least number of targets
+        reference, of an empty prediction and, of the mean over targets, the least number of targets
         behind a run's mean; indexed by what names a cell.
     """
     import pandas as pd

@@ -211,8 +211,9 @@ def _safeguards(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) ->
     def cost(jobs: Iterable[str]) -> float:
         return sum(costs.seconds[job] or 0.0 for job in jobs if job not in done)
 
+    total = cost(every)
+
     def share(seconds: float) -> str:
-        total = cost(every)
         part = f" ({100 * seconds / total:.0f} % of the plan)" if total else ""
         return f"about {duration(seconds)}{costs.where}{part}"
 
@@ -220,7 +221,8 @@ def _safeguards(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) ->
     if controls and protocol.controls:
         ends = {end for cell in cells if cell.row in controls for end in cell.ends}
         others = {end for cell in cells if cell.row not in controls for end in cell.ends}
-        without = {*plan.wanted(lambda job: job in ends - others, protocol.name)}
+        alone = ends - others
+        without = {*plan.wanted(lambda job: job in alone, protocol.name)}
         seconds = cost(job for job in every if job not in without)
         yield f"  controls ({', '.join(controls)}): {share(seconds)}; 'controls: []' leaves them out"
     for name, section in zip(protocol.sections, protocol.finetune, strict=True):

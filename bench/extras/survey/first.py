@@ -221,13 +221,10 @@ def _chosen(network: str, middle: Sequence[float]) -> Chosen:
             )
         return fits
 
-    large = fitting(base, _crop(middle, CROP))
+    large, pilot = (fitting(preset, _crop(middle, CROP)) for preset in (base, tiny))
     if network in FOUR_STAGES and any(side > n for side, n in zip(large, middle, strict=True)):
-        base = tiny  # six stages read more than such scans have
-    crops = [
-        fitting(preset, _crop(middle, most))
-        for preset, most in ((base, CROP), (tiny, CROP), (tiny, SMALL))
-    ]
+        base, large = tiny, pilot  # six stages read more than such scans have
+    crops = large, pilot, fitting(tiny, _crop(middle, SMALL))
     views = [
         fitting(preset, view(crop)) for preset, crop in zip((base, tiny, tiny), crops, strict=True)
     ]
